@@ -1,0 +1,1 @@
+"""Where runs happen and where bytes live: Ray sessions and storage."""

@@ -1,0 +1,70 @@
+"""A Ray session for as long as a stage needs one."""
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cluster.mistake import UserError
+from cluster.settings import ClusterSettings
+
+REACH_SECONDS = 2.0
+
+
+def check(settings: ClusterSettings) -> None:
+    """Find out, in seconds and without Ray, whether the cluster can be reached.
+
+    Raises:
+        UserError: `settings.address` names no cluster that answers.
+    """
+    if settings.address in ("local", "auto"):
+        return
+    host, _, port = settings.address.rpartition(":")
+    if not host or not port.isdigit() or "//" in host:
+        raise UserError(
+            f'cluster.address is "{settings.address}": give "local", "auto", or host:port of a Ray head '
+            f"(port 6379 unless it was started with another)."
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"No Ray cluster answers at {settings.address} ({error}). Start one there with "
+            f"`ray start --head --port={port}`, or leave out cluster.address to run on this machine."
+        ) from error
+
+
+@contextmanager
+def session(settings: ClusterSettings) -> Iterator[None]:
+    """Ray, started or joined; left as it was found.
+
+    Raises:
+        UserError: there is no cluster to join.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    # Short, because the sockets in it must stay under 107 bytes.
+    scratch = tempfile.mkdtemp(prefix="ray-") if settings.address == "local" else None
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if scratch:
+            ray.init(address="local", include_dashboard=False, _temp_dir=scratch, **quiet)
+        else:
+            ray.init(address=settings.address, **quiet)
+        yield
+    except ConnectionError as error:
+        raise UserError(
+            f"No Ray cluster answers at {settings.address}: {error}. Start one with `ray start --head`, "
+            f"or leave out cluster.address."
+        ) from error
+    finally:
+        ray.shutdown()
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,82 @@
+"""Attention, the one operation the model is made of, in its textbook evaluation.
+
+Shapes: B samples, N latents, M positions of the byte array, D latent width, C input channels.
+"""
+
+from typing import cast
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def _heads(x: Float[Tensor, "B L W"], heads: int) -> Float[Tensor, "B H L E"]:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """softmax(q k^T / sqrt(width per head)) v, between projections with biases."""
+
+    def __init__(self, *, width: int, source: int, inner: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, inner)
+        self.key = nn.Linear(source, inner)
+        self.value = nn.Linear(source, inner)
+        self.out = nn.Linear(inner, width)
+
+    def forward(
+        self,
+        reader: Float[Tensor, "B N D"],
+        source: Float[Tensor, "B M C"],
+        mask: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        q, k, v = (
+            _heads(project(x), self.heads)
+            for project, x in ((self.query, reader), (self.key, source), (self.value, source))
+        )
+        seen = None if mask is None else mask[:, None, None, :]
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return cast(Tensor, self.out(read.transpose(1, 2).flatten(2)))
+
+
+class MLP(nn.Sequential):
+    """LayerNorm, linear, GELU, linear, without widening (Sec. 3.2 and DeepMind's code)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+
+class CrossAttend(nn.Module):
+    """The latents read the byte array: N x M scores, linear in the input's size."""
+
+    def __init__(self, *, width: int, channels: int, inner: int, heads: int) -> None:
+        super().__init__()
+        self.latent_norm = nn.LayerNorm(width)
+        self.byte_norm = nn.LayerNorm(channels)
+        self.attention = Attention(width=width, source=channels, inner=inner, heads=heads)
+        self.mlp = MLP(width)
+
+    def forward(
+        self,
+        latents: Float[Tensor, "B N D"],
+        byte_array: Float[Tensor, "B M C"],
+        mask: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        latents = latents + self.attention(self.latent_norm(latents), self.byte_norm(byte_array), mask)
+        return latents + self.mlp(latents)
+
+
+class SelfAttend(nn.Module):
+    """The latents read each other: N x N scores, whatever the input's size."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width=width, source=width, inner=width, heads=heads)
+        self.mlp = MLP(width)
+
+    def forward(self, latents: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        normed = self.norm(latents)
+        latents = latents + self.attention(normed, normed)
+        return latents + self.mlp(latents)

@@ -1,0 +1,1 @@
+"""What happens, in which order: settings, stages, tracking and the command line."""

@@ -1,0 +1,55 @@
+"""Trained weights as something that answers: stored arrays in, probabilities out.
+
+Evaluation, prediction and the registered model all go through here, so they give the same.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from perceiver.description import build, describe
+from perceiver.model import Perceiver, Sample
+from perceiver.step import computing
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "state.json"
+"""Names of these two in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model in evaluation, with the names of its classes."""
+
+    model: Perceiver
+    classes: tuple[str, ...]
+    precision: Any
+    device: torch.device
+
+    @classmethod
+    def load(cls, description: str | Path, weights: str | Path) -> "Classifier":
+        """Build the described model and give it its weights; on the GPU where there is one."""
+        made = json.loads(Path(description).read_bytes())
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = build(made["model"])
+        model.load_state_dict(load_file(weights))
+        return cls(model.to(device).eval(), tuple(made["classes"]), made["precision"], device)
+
+    @torch.no_grad()
+    def probabilities(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """[B, K] for samples that hold the stored arrays of every modality."""
+        batch = self.model.collate(samples, None)
+        with computing(self.precision, self.device):
+            logits = self.model({modality: raw.to(self.device) for modality, raw in batch.items()})
+        return logits.float().softmax(1).cpu().numpy()
+
+
+def description(model: Perceiver, classes: Sequence[str], precision: str) -> Mapping[str, Any]:
+    """What `Classifier.load` needs besides the weights; survives JSON."""
+    return {"model": describe(model), "classes": list(classes), "precision": precision}

@@ -1,0 +1,94 @@
+"""What a set of weights is worth: figures over a split, per class, and what is confused with what."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import pictures
+from pipelines.artifacts import Report, Trained
+from pipelines.classifier import DESCRIPTION, WEIGHTS
+from pipelines.layout import Layout
+from pipelines.predicting import probabilities
+from pipelines.progress import Advance
+from pipelines.settings import RunSettings
+from pipelines.tracking import Tracker
+from preprocessing.reading import Reader
+from preprocessing.shards import Shards
+
+SPLIT = "test"
+CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
+
+
+def evaluate(
+    settings: RunSettings, trained: Trained, shards: Shards, layout: Layout, tracker: Tracker, advance: Advance
+) -> Report:
+    """Evaluate the weights on the test split; figures and pictures go to the tracker and into the report."""
+    folder = Path(trained.checkpoint)
+    found = probabilities(settings, shards, SPLIT, folder / DESCRIPTION, folder / WEIGHTS, advance)
+    labels = Reader(shards, SPLIT).labels
+    figures, confusion = metrics(labels, found, SPLIT), Confusion.of(labels, found)
+    drawn = {
+        "learning curve": pictures.learning_curve(
+            layout.folder / "learning-curve.png", settings.name, tracker.curves(CURVES)
+        ),
+        "confusion": pictures.confusion_matrix(
+            layout.folder / "confusion-matrix.png", f"{settings.name}, {SPLIT}", confusion.counts, shards.classes
+        ),
+    }
+    tracker.result(figures, trained.step)
+    for path in drawn.values():
+        tracker.picture(path)
+    return Report(
+        weights=trained.weights,
+        shards=shards.digest,
+        samples=len(labels),
+        metrics=figures,
+        classes=confusion.per_class(shards.classes),
+        pictures={name: str(path) for name, path in drawn.items()},
+    ).seal(layout.report)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts [true class, predicted class]."""
+
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> "Confusion":
+        """Count every sample once."""
+        classes = probabilities.shape[1]
+        counts = np.zeros((classes, classes), np.int64)
+        np.add.at(counts, (labels, probabilities.argmax(1)), 1)
+        return cls(counts)
+
+    def per_class(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Precision, recall and samples of each class; 0 where nothing was predicted or there."""
+        right, true, predicted = self.counts.diagonal(), self.counts.sum(1), self.counts.sum(0)
+        return {
+            name: {
+                "precision": float(right[row] / max(predicted[row], 1)),
+                "recall": float(right[row] / max(true[row], 1)),
+                "samples": int(true[row]),
+            }
+            for row, name in enumerate(names)
+        }
+
+    def recall(self) -> float:
+        """Mean recall over the classes that have samples: accuracy as if all were equally frequent."""
+        there = self.counts.sum(1) > 0
+        return float((self.counts.diagonal()[there] / self.counts.sum(1)[there]).mean())
+
+
+def metrics(labels: NDArray[np.int64], probabilities: NDArray[np.float32], split: str) -> Mapping[str, float]:
+    """Accuracy, mean recall and cross entropy (nats) over all samples."""
+    own = probabilities[np.arange(len(labels)), labels]
+    confusion = Confusion.of(labels, probabilities)
+    return {
+        f"{split}/accuracy": float((probabilities.argmax(1) == labels).mean()),
+        f"{split}/recall": confusion.recall(),
+        f"{split}/loss": float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
+    }

@@ -1,0 +1,1 @@
+"""Annotated run files, and the raw files of the demo."""

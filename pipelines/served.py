@@ -1,0 +1,41 @@
+"""The registered model: MLflow runs this file to load it, so nothing in it was pickled.
+
+Input: for each modality a column or an array of stored byte arrays (image uint8 [H, W, 3], audio int16
+[T, channels], mesh float16 [P, 3 or 6], video uint8 [F, H, W, 3]), one row a sample.
+Output: a table with the class, its probability, and the probabilities of all classes in their order.
+"""
+
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from pipelines.classifier import Classifier
+
+
+class Served(PythonModel):
+    """The classifier behind MLflow's face."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the weights."""
+        self.classifier = Classifier.load(context.artifacts["description"], context.artifacts["weights"])
+
+    def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> pd.DataFrame:
+        """Classify every row."""
+        columns = {name: model_input[name] for name in self.classifier.model.specs}
+        rows = len(next(iter(columns.values())))
+        samples = [{name: np.asarray(values[row]) for name, values in columns.items()} for row in range(rows)]
+        found = self.classifier.probabilities(samples)
+        best = found.argmax(1)
+        return pd.DataFrame(
+            {
+                "class": [self.classifier.classes[place] for place in best],
+                "probability": found[np.arange(rows), best],
+                "probabilities": found.tolist(),
+            }
+        )
+
+
+mlflow.models.set_model(Served())

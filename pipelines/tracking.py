@@ -1,0 +1,201 @@
+"""What a run leaves in MLflow: one run per training, with the stages nested under it, and the model."""
+
+import json
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from cluster.mistake import UserError
+from cluster.storage import write_whole
+from pipelines.layout import Layout, binding
+from pipelines.settings import RunSettings, as_params
+
+REACH_SECONDS = 2.0
+
+
+def is_server(uri: str) -> bool:
+    """Whether the store is a tracking server, and no database."""
+    return urlparse(uri).scheme in ("http", "https")
+
+
+def check(uri: str) -> None:
+    """Find out, in seconds and without MLflow, whether the tracking store can be reached.
+
+    Raises:
+        UserError: the server does not answer.
+    """
+    if not is_server(uri):
+        return
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=REACH_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # something answers; credentials and proxies are MLflow's to judge
+    except OSError as error:
+        raise UserError(
+            f"No tracking server answers at {uri} ({getattr(error, 'reason', error)}). Start it "
+            f"(`mlflow server`), mend tracking.uri, or leave tracking.uri out to track in the workspace."
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracker:
+    """The MLflow run of one workspace."""
+
+    client: Any
+    experiment_id: str
+    run_id: str
+    settings: RunSettings
+
+    @classmethod
+    def open(cls, settings: RunSettings, layout: Layout) -> "Tracker":
+        """The run that this training has, or a new one with its settings as parameters."""
+        client = _mlflow().MlflowClient(tracking_uri=settings.tracking_uri)
+        record = json.loads(layout.run.read_bytes()) if layout.run.exists() else None
+        if record is None or not _has_run(client, record["run_id"]):
+            record = _new_run(client, settings, layout)
+        return cls(
+            client=client, experiment_id=record["experiment_id"], run_id=record["run_id"], settings=settings
+        )
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A nested run that holds how long `name` took and how it ended; the run itself ends alike."""
+        tags = {"mlflow.parentRunId": self.run_id, "stage": name}
+        nested = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        self.client.update_run(self.run_id, status="RUNNING")
+        began, status = time.monotonic(), "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            self.client.log_metric(nested, "seconds", time.monotonic() - began)
+            for run_id in (nested, self.run_id):
+                self.client.set_terminated(run_id, status)
+
+    def points(self, points: Iterable[Mapping[str, float]]) -> None:
+        """Log points of the curves; each mapping holds `step`, `time` (s since 1970) and metrics."""
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(name, value, int(point["time"] * 1000), int(point["step"]))
+            for point in points
+            for name, value in point.items()
+            if name not in ("step", "time")
+        ]
+        for begin in range(0, len(metrics), 1000):  # the most that one request takes
+            self.client.log_batch(self.run_id, metrics=metrics[begin : begin + 1000])
+
+    def curves(self, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        """The logged points of each of `names`, by step."""
+        return {
+            name: sorted((m.step, m.value) for m in self.client.get_metric_history(self.run_id, name))
+            for name in names
+        }
+
+    def result(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log the figures of an evaluation."""
+        self.points([{"step": step, "time": time.time(), **metrics}])
+
+    def picture(self, path: str | Path) -> None:
+        """Keep a file with the run."""
+        self.client.log_artifact(self.run_id, str(path))
+
+    def dataset(self, place: str, digest: str, samples: Mapping[str, int]) -> None:
+        """Name the shards as the run's input."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=self.settings.name,
+            digest=digest[:36],  # the longest that MLflow stores
+            source_type="local",
+            source=json.dumps({"uri": place}),
+            profile=json.dumps({"digest": digest, **samples}),
+        )
+        tag = InputTag("mlflow.data.context", "training")
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
+
+    def register(self, model: Mapping[str, Any], tags: Mapping[str, str]) -> int:
+        """Log a model (arguments of `mlflow.pyfunc.log_model`), register it, give it the alias; its version."""
+        mlflow = _mlflow()
+        mlflow.set_tracking_uri(self.settings.tracking_uri)
+        with warnings.catch_warnings(), mlflow.start_run(run_id=self.run_id):
+            warnings.simplefilter("ignore")
+            info = mlflow.pyfunc.log_model(name="model", registered_model_name=self.settings.name, **model)
+        version = info.registered_model_version
+        for key, value in tags.items():
+            self.client.set_model_version_tag(self.settings.name, str(version), key, value)
+        self.client.set_registered_model_alias(self.settings.name, self.settings.tracking.alias, str(version))
+        return int(version)
+
+
+def _mlflow() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow
+
+
+def _experiment(client: Any, settings: RunSettings) -> str:
+    found = client.get_experiment_by_name(settings.name)
+    if found:
+        return found.experiment_id
+    return client.create_experiment(settings.name, artifact_location=_artifacts(settings))
+
+
+def _artifacts(settings: RunSettings) -> str | None:
+    """Where the files of runs go: a server knows its own place, a database is given the folder beside it."""
+    place = urlparse(settings.tracking_uri)
+    if place.scheme in ("http", "https"):
+        return None
+    beside = Path(place.path[1:]).absolute().parent if place.scheme == "sqlite" else settings.root
+    return (beside / "mlartifacts").as_uri()
+
+
+def _has_run(client: Any, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException:
+        return False
+
+
+def _new_run(client: Any, settings: RunSettings, layout: Layout) -> dict[str, Any]:
+    """A run with its parameters and run file, and the sharding nested under it; written down in the layout."""
+    from mlflow.entities import Param
+
+    experiment = _experiment(client, settings)
+    run_id = client.create_run(experiment, run_name=f"{settings.root.name}-{layout.folder.name}").info.run_id
+    params = [Param(name, value[:6000]) for name, value in as_params(settings).items()]
+    for begin in range(0, len(params), 100):  # the most that one request takes
+        client.log_batch(run_id, params=params[begin : begin + 100])
+    if settings.run_file:
+        client.log_artifact(run_id, settings.run_file)
+    if layout.sharding.exists():
+        _past_stage(client, experiment, run_id, "shard", **json.loads(layout.sharding.read_bytes()))
+    record = {"run_id": run_id, "experiment_id": experiment, "settings": binding(settings)}
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(layout.run, json.dumps(record, indent=1).encode())
+    return record
+
+
+def _past_stage(client: Any, experiment: str, run_id: str, name: str, *, began: float, ended: float) -> None:
+    """A nested run for a stage that was done before the run was there."""
+    tags = {"mlflow.parentRunId": run_id, "stage": name}
+    nested = client.create_run(experiment, int(began * 1000), tags, run_name=name).info.run_id
+    client.log_metric(nested, "seconds", ended - began)
+    client.set_terminated(nested, end_time=int(ended * 1000))

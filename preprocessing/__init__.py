@@ -1,0 +1,1 @@
+"""Raw files to shards: the room that decodes once, so that training never does."""

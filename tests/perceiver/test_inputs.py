@@ -1,0 +1,271 @@
+"""Inputs of every modality: static shapes, seeds, masks, and what a position holds."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perceiver.audio import AudioInput
+from perceiver.image import ImageInput
+from perceiver.inputs import INPUTS, Spec, build_input
+from perceiver.mesh import MeshInput, MeshSpec
+from perceiver.segment import Raw
+from perceiver.settings import AudioAugmentation, MeshAugmentation, PixelAugmentation, TrainSettings
+from perceiver.video import VideoInput
+from perceiver.windows import windows
+
+NAMES = ["image", "mel", "wave", "mesh", "video"]
+LOUD = TrainSettings(
+    image=PixelAugmentation(shift=1, flip=0.5),
+    audio=AudioAugmentation(gain=6.0, time_masks=2, bin_masks=1),
+    mesh=MeshAugmentation(scale=0.1, stretch=0.01, jitter=0.02, turn=180.0, tilt=20.0),
+    video=PixelAugmentation(area=0.5, brightness=0.3),
+)
+Samples = list[dict[str, np.ndarray[Any, np.dtype[Any]]]]
+
+
+def made(name: str, specs: dict[str, Spec]) -> Any:
+    return build_input("audio" if name in ("mel", "wave") else name, specs[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_input_keeps_its_promise_of_positions_and_channels(
+    name: str, specs: dict[str, Spec], samples: Samples
+) -> None:
+    part = made(name, specs)
+
+    values, table, mask = part(part.collate([sample[name] for sample in samples], None))
+
+    assert values.shape[:2] == (7, part.positions)
+    assert values.shape[2] + (0 if table is None else table.shape[1]) == part.channels
+    assert values.isfinite().all()
+    assert mask is None or mask.any(1).all()
+    assert not part.state_dict()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_is_cut_and_changed_the_same_way_whatever_its_place(
+    name: str, specs: dict[str, Spec], samples: Samples
+) -> None:
+    part, seeds, order = made(name, specs), torch.arange(7) + 40, [4, 2, 6]
+    arrays = [sample[name] for sample in samples]
+
+    whole = part(part.augment(part.collate(arrays, seeds), seeds, LOUD))
+    chosen = part.collate([arrays[i] for i in order], seeds[order])
+    some = part(part.augment(chosen, seeds[order], LOUD))
+
+    torch.testing.assert_close(some.values, whole.values[order], rtol=1e-4, atol=1e-4)
+    assert whole.mask is None or torch.equal(some.mask, whole.mask[order])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_seeds_change_a_sample_otherwise_and_evaluation_never(
+    name: str, specs: dict[str, Spec], samples: Samples
+) -> None:
+    part, seeds = made(name, specs), torch.arange(7)
+    arrays = [sample[name] for sample in samples]
+
+    first, second = (
+        part(part.augment(part.collate(arrays, s), s, LOUD)).values for s in (seeds, seeds + 100)
+    )
+
+    assert not torch.allclose(first, second, atol=1e-2)
+    assert torch.equal(part.collate(arrays, None).values, part.collate(arrays[::-1], None).values.flip(0))
+
+
+@pytest.mark.parametrize("name", ["mel", "wave", "video"])
+def test_what_lies_outside_a_clip_never_reaches_the_byte_array(
+    name: str, specs: dict[str, Spec], samples: Samples
+) -> None:
+    part = made(name, specs)
+    raw = part.collate([sample[name] for sample in samples], None)
+    outside = torch.arange(raw.values.shape[1])
+    outside = (outside < raw.spans[:, :1]) | (outside >= raw.spans[:, 1:])
+    filled = raw.values.clone()
+    filled[outside] = 99
+
+    clean, dirty = part(raw), part(Raw(filled, raw.spans))
+
+    assert outside.any()
+    assert torch.equal(clean.values, dirty.values)
+    assert torch.equal(clean.mask, dirty.mask)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    size=st.integers(1, 20),
+    seed=st.none() | st.integers(0, 10**9),
+)
+def test_a_window_holds_one_unbroken_stretch_of_its_clip(
+    lengths: list[int], size: int, seed: int | None
+) -> None:
+    arrays = [np.arange(1, length + 1, dtype=np.int16)[:, None] for length in lengths]
+    seeds = None if seed is None else seed + torch.arange(len(lengths))
+
+    values, spans = windows(arrays, size, seeds)
+
+    assert spans is not None
+    for row, (start, end), length in zip(values[..., 0], spans.tolist(), lengths, strict=True):
+        part = row[start:end]
+        assert len(part) == min(length, size)
+        assert (part.diff() == 1).all()
+        assert 1 <= part[0] <= part[-1] <= length
+        assert not row[:start].any()
+        assert not row[end:].any()
+
+
+def test_windows_are_random_in_training_and_central_in_evaluation() -> None:
+    long, short = np.arange(100, dtype=np.int16)[:, None], np.ones((10, 1), np.int16)
+
+    drawn = windows([long] * 500, 20, torch.arange(500)).values[:, 0, 0]
+    placed = windows([short] * 500, 20, torch.arange(500)).spans
+    central = windows([long, short], 20, None)
+
+    assert (drawn.min(), drawn.max()) == (0, 80)
+    assert placed is not None
+    assert (placed[:, 0].min(), placed[:, 0].max()) == (0, 10)
+    assert central.values[0, 0, 0] == 40
+    assert central.spans is not None
+    assert central.spans.tolist() == [[0, 20], [5, 15]]
+
+
+def test_an_image_position_holds_its_patch_normalised(specs: dict[str, Spec], samples: Samples) -> None:
+    part = ImageInput(specs["image"])  # type: ignore[arg-type]
+    image = samples[0]["image"].astype(np.float32)
+
+    values = part(part.collate([samples[0]["image"]], None)).values[0]
+
+    patch = (image[2:4, 4:6] - [120, 110, 100]) / [60, 50, 40]  # row 1 of 4, column 2 of 3
+    np.testing.assert_allclose(values[1 * 3 + 2].numpy(), patch.ravel(), rtol=1e-5)
+
+
+def test_a_video_position_holds_its_block_of_two_frames(specs: dict[str, Spec], samples: Samples) -> None:
+    part = VideoInput(specs["video"])  # type: ignore[arg-type]
+    clip = samples[0]["video"].astype(np.float32)
+
+    values = part(part.collate([samples[0]["video"]], None)).values[0]
+
+    block = (clip[2:4, 8:16] - [120, 110, 100]) / [60, 50, 40]  # block 1 of 2, row 1 of 2
+    np.testing.assert_allclose(values[1 * 2 + 1].numpy(), block.ravel(), rtol=1e-5)
+
+
+def test_a_mel_position_holds_its_bins_of_its_frame(specs: dict[str, Spec], samples: Samples) -> None:
+    part = AudioInput(specs["mel"])  # type: ignore[arg-type]
+    raw = part.collate([samples[0]["mel"]], None)
+    assert part.spec.mel is not None
+
+    levels = part.spectrogram(raw, part.spec.mel)
+
+    assert torch.equal(part(raw).values[0, 4 * 3 + 2], levels[0, 4, 8:12, 0])  # frame 4, bins 8 to 11
+    assert levels.mean() == pytest.approx(0, abs=1e-5)
+    assert levels.std() == pytest.approx(1, abs=0.01)
+
+
+def test_mel_levels_ignore_how_loud_a_clip_was_recorded(specs: dict[str, Spec], samples: Samples) -> None:
+    part = AudioInput(specs["mel"])  # type: ignore[arg-type]
+    raw = part.collate([samples[2]["mel"]], None)
+    louder = raw._replace(values=raw.values * 4)
+
+    torch.testing.assert_close(part(louder).values, part(raw).values, rtol=1e-3, atol=1e-3)
+
+
+def test_spec_augment_hides_whole_frames_and_whole_bins(specs: dict[str, Spec], samples: Samples) -> None:
+    part, seeds = AudioInput(specs["mel"]), torch.arange(200)  # type: ignore[arg-type]
+    raw = part.collate([samples[0]["mel"]] * 200, seeds)
+
+    def hidden(**chosen: Any) -> torch.Tensor:
+        settings = TrainSettings(audio=AudioAugmentation(**chosen))
+        return part.augment(raw, seeds, settings).values[..., 0] == 0
+
+    frames, bins = hidden(time_masks=1, time_share=0.3), hidden(bin_masks=1, bin_share=0.25)
+
+    assert torch.equal(frames.any(2), frames.all(2))
+    assert torch.equal(bins.any(1), bins.all(1))
+    assert frames.any(2).sum(1).unique().tolist() == [0, 1, 2, 3]  # 30 % of 10 frames
+    assert bins.any(1).sum(1).unique().tolist() == [0, 1, 2, 3]  # 25 % of 12 bins
+
+
+def test_a_cloud_is_a_random_subset_in_training_and_its_first_points_in_evaluation(
+    specs: dict[str, Spec],
+) -> None:
+    part = MeshInput(specs["mesh"])  # type: ignore[arg-type]
+    cloud = np.repeat(np.arange(50, dtype=np.float32)[:, None], 6, 1)
+
+    drawn = part.collate([cloud] * 100, torch.arange(100)).values[..., 0]
+    first = part.collate([cloud], None).values[0, :, 0]
+
+    assert all(len(row.unique()) == 20 for row in drawn)
+    assert torch.bincount(drawn.long().flatten()).min() > 15
+    assert first.tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("up", ["x", "y", "z"])
+def test_turning_keeps_height_and_distances_and_turns_normals_along(up: str, specs: dict[str, Spec]) -> None:
+    part, seeds = MeshInput(specs["mesh"]), torch.arange(30)  # type: ignore[arg-type]
+    axis = "xyz".index(up)
+    points = torch.nn.functional.normalize(torch.randn(30, 20, 3), dim=-1)
+    raw = Raw(torch.cat([points, points], -1))
+
+    turned = part.augment(raw, seeds, TrainSettings(mesh=MeshAugmentation(turn=180.0, up=up))).values  # type: ignore[arg-type]
+    tilted = part.augment(raw, seeds, TrainSettings(mesh=MeshAugmentation(tilt=25.0, up=up))).values  # type: ignore[arg-type]
+
+    torch.testing.assert_close(turned[..., axis], points[..., axis])
+    assert (turned[..., :3] - points).norm(dim=-1).amax(1).median() > 0.5
+    upright = torch.eye(3)[axis].expand(30, 1, 3)
+    leaning = part.augment(
+        Raw(torch.cat([upright, upright], -1)), seeds, TrainSettings(mesh=MeshAugmentation(tilt=25.0, up=up))  # type: ignore[arg-type]
+    ).values[:, 0, axis]
+    assert leaning.min() >= np.cos(np.radians(25)) - 1e-5
+    assert leaning.min() < np.cos(np.radians(20))
+    for moved in (turned, tilted):
+        torch.testing.assert_close(moved[..., :3], moved[..., 3:])
+        torch.testing.assert_close(torch.cdist(moved[..., :3], moved[..., :3]), torch.cdist(points, points), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_array_of_another_shape_is_refused_with_both_shapes(
+    name: str, specs: dict[str, Spec], samples: Samples
+) -> None:
+    right = samples[0][name]
+
+    with pytest.raises(ValueError, match=r"1 of the batch has shape .* the model was built for"):
+        made(name, specs).collate([right, right[..., :1].repeat(2, -1)], None)
+
+
+def test_a_cloud_with_too_few_points_is_refused_with_the_cure(specs: dict[str, Spec]) -> None:
+    with pytest.raises(ValueError, match=r"7 points stored, the model sees 20: lower data.mesh.points"):
+        made("mesh", specs).collate([np.zeros((7, 6), np.float16)], None)
+
+
+def test_an_unknown_modality_and_a_foreign_spec_are_refused(specs: dict[str, Spec]) -> None:
+    with pytest.raises(ValueError, match="no modality 'smell': there are image, audio, mesh, video"):
+        build_input("smell", specs["mesh"])
+    with pytest.raises(ValueError, match="image needs ImageSpec, not MeshSpec"):
+        build_input("image", specs["mesh"])
+    assert set(INPUTS) == {"image", "audio", "mesh", "video"}
+
+
+def test_a_spec_that_leaves_a_remainder_is_refused_with_a_cure(specs: dict[str, Spec]) -> None:
+    change = {
+        "image": ({"patch": 3}, "does not divide the image of 8 x 6"),
+        "video": ({"block": 3}, "3 frames would fit"),
+        "wave": ({"patch": 300}, "seconds = 0.075 would fit"),
+        "mel": ({"bins": 5}, "does not divide the 12 mel bins"),
+        "mesh": ({"channels": 4}, "3 channels"),
+    }
+    for name, (values, complaint) in change.items():
+        with pytest.raises(ValueError, match=complaint):
+            type(specs[name])(**{**vars(specs[name]), **values})
+
+
+def test_a_float16_cloud_is_read_to_its_last_digit(specs: dict[str, Spec]) -> None:
+    spec: MeshSpec = specs["mesh"]  # type: ignore[assignment]
+    cloud = np.linspace(-1, 1, 300).reshape(50, 6).astype(np.float16)
+
+    values = MeshInput(spec)(MeshInput(spec).collate([cloud], None)).values[0]
+
+    assert torch.equal(values[:, 0], torch.from_numpy(cloud[:20, 0]).float())
+    assert torch.equal(values[:, -3:], torch.from_numpy(cloud[:20, 3:]).float())
