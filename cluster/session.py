@@ -5,8 +5,9 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from cluster.mistake import UserError
 from cluster.settings import ClusterSettings
@@ -38,7 +39,7 @@ def check(settings: ClusterSettings) -> None:
 
 
 @contextmanager
-def session(settings: ClusterSettings) -> Iterator[None]:
+def session(settings: ClusterSettings) -> Generator[None]:
     """Ray, started or joined; left as it was found.
 
     Raises:
@@ -51,20 +52,24 @@ def session(settings: ClusterSettings) -> Iterator[None]:
         yield
         return
     # Short, because the sockets in it must stay under 107 bytes.
-    scratch = tempfile.mkdtemp(prefix="ray-") if settings.address == "local" else None
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    scratch = tempfile.mkdtemp(prefix="ray-") if settings.address == "local" else ""
     try:
-        if scratch:
-            ray.init(address="local", include_dashboard=False, _temp_dir=scratch, **quiet)
-        else:
-            ray.init(address=settings.address, **quiet)
+        _start(settings.address, scratch)
         yield
-    except ConnectionError as error:
-        raise UserError(
-            f"No Ray cluster answers at {settings.address}: {error}. Start one with `ray start --head`, "
-            f"or leave out cluster.address."
-        ) from error
     finally:
         ray.shutdown()
         if scratch:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start(address: str, scratch: str) -> None:
+    import ray
+
+    own: Any = {"include_dashboard": False, "_temp_dir": scratch} if scratch else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except ConnectionError as error:
+        raise UserError(
+            f"No Ray cluster answers at {address}: {error}. Start one with `ray start --head`, "
+            f"or leave out cluster.address."
+        ) from error

@@ -46,11 +46,11 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, then rename it: `path` holds all of it or what it held before."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(aside, "wb") as file:
+        with aside.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        aside.replace(path)
         sync_folder(path.parent)
     finally:
         aside.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from perceiver.draws import between, uniforms
+from perceiver.draws import uniforms
 from perceiver.mel import filterbank, log_mel
 from perceiver.positions import grid
 from perceiver.segment import Arrays, Input, Raw, Seeds, Segment, uniform_arrays
@@ -58,9 +58,10 @@ class AudioSpec:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Positions along time, and along frequency where there is a spectrogram."""
+        """Positions along time, and along frequency where there is more than one."""
         time = self.samples // self.step
-        return (time,) if self.mel is None else (time, self.mel.bins // self.bins)
+        along = 1 if self.mel is None else self.mel.bins // self.bins
+        return (time, along) if along > 1 else (time,)
 
     def __post_init__(self) -> None:
         if self.samples % self.step or not self.samples:
@@ -140,11 +141,11 @@ class AudioInput(Input):
         return windows(arrays, self.spec.samples, seeds)
 
     def augment(self, raw: Raw, seeds: Seeds, settings: TrainSettings) -> Raw:
-        """Amplify the waveform; SpecAugment hides parts of the spectrogram, which is made here then."""
+        """SpecAugment: hide parts of the spectrogram, which is made here then.
+
+        Windows are drawn by `collate`; a change of level would do nothing: every clip has its own taken out.
+        """
         chosen = settings.audio
-        if chosen.gain:
-            gain = between(seeds, "gain", -chosen.gain, chosen.gain)[..., None]
-            raw = raw._replace(values=raw.values.to(torch.float32) * 10 ** (gain / 20))
         if self.spec.mel is not None and (chosen.time_masks or chosen.bin_masks):
             levels = self.spectrogram(raw, self.spec.mel)
             raw = raw._replace(values=self._hidden(levels, seeds, chosen))
@@ -176,6 +177,12 @@ class AudioInput(Input):
         deviation = (centred.square().sum((1, 2, 3), keepdim=True) / count).sqrt()
         return centred / (deviation + 1e-3)
 
+    def levelled(self, raw: Raw) -> Float[Tensor, "B T Ch"]:
+        """The waveform divided by the root of its mean square within the clip; silence stays silence."""
+        wave = self.silenced(raw)
+        count = real(raw.spans, self.spec.samples).sum(1)[:, None, None].clamp(min=1) * self.spec.channels
+        return wave / (wave.square().sum((1, 2), keepdim=True) / count).sqrt().clamp(min=1e-3)
+
     def silenced(self, raw: Raw) -> Float[Tensor, "B T Ch"]:
         """The waveform at unit deviation, exactly 0 outside of the clip."""
         values = raw.values.to(torch.float32) / max(self.spec.std, 1.0)
@@ -186,7 +193,7 @@ class AudioInput(Input):
         mask = real(raw.spans, spec.samples, spec.step)
         mask = mask.repeat_interleave(self.positions // spec.sizes[0], 1)
         if spec.mel is None:
-            return Segment(self.silenced(raw).unflatten(1, (-1, spec.patch)).flatten(2), self.table, mask)
+            return Segment(self.levelled(raw).unflatten(1, (-1, spec.patch)).flatten(2), self.table, mask)
         levels = raw.values if raw.values.ndim == 4 else self.spectrogram(raw, spec.mel)
         tiles = levels.unflatten(2, (-1, spec.bins)).unflatten(1, (-1, spec.frames))  # B t frames f bins Ch
         return Segment(tiles.transpose(2, 3).flatten(3).flatten(1, 2), self.table, mask)

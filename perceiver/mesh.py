@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from perceiver.draws import between, normals, uniforms
+from perceiver.draws import between, integers, normals, uniforms
 from perceiver.positions import features, frequencies
 from perceiver.segment import Arrays, Input, Raw, Seeds, Segment, uniform_arrays
 from perceiver.settings import MeshAugmentation, ModelSettings, TrainSettings
@@ -76,18 +77,19 @@ class MeshInput(Input):
     def augment(self, raw: Raw, seeds: Seeds, settings: TrainSettings) -> Raw:
         chosen = settings.mesh
         cloud = raw.values.to(torch.float32)
-        xyz, rest = cloud[..., :3], cloud[..., 3:]
-        if chosen.turn or chosen.tilt:
-            rotation = rotations(seeds, chosen).transpose(1, 2)
-            xyz, rest = xyz @ rotation, rest @ rotation if rest.shape[-1] else rest
+        xyz, normal = cloud[..., :3], cloud[..., 3:]
+        matrix = posed(seeds, chosen).transpose(1, 2)
+        xyz, normal = xyz @ matrix, normal @ matrix if normal.shape[-1] else normal
         if chosen.scale:
-            xyz = xyz * between(seeds, "scale", 1 - chosen.scale, 1 + chosen.scale, 3)[:, None]
+            factors = between(seeds, "scale", 1 - chosen.scale, 1 + chosen.scale, 3)[:, None]
+            xyz = xyz * factors
+            normal = F.normalize(normal / factors, dim=-1) if normal.shape[-1] else normal
         if chosen.stretch:
             factors = between(seeds, "stretch", 1 - chosen.stretch, 1 + chosen.stretch, xyz[0].numel())
             xyz = xyz * factors.view_as(xyz)
         if chosen.jitter:
             xyz = xyz + chosen.jitter * normals(seeds, "jitter", xyz[0].numel()).view_as(xyz)
-        return Raw(torch.cat([xyz, rest], -1))
+        return Raw(torch.cat([xyz, normal], -1))
 
     def forward(self, raw: Raw) -> Segment:
         cloud = raw.values.to(torch.float32)
@@ -95,15 +97,18 @@ class MeshInput(Input):
         return Segment(torch.cat([position, cloud[..., 3:]], -1))
 
 
-def rotations(seeds: Seeds, chosen: MeshAugmentation) -> Float[Tensor, "B 3 3"]:
-    """A turn about the upright axis, then a tilt about a level axis of random direction."""
+def posed(seeds: Seeds, chosen: MeshAugmentation) -> Float[Tensor, "B 3 3"]:
+    """Mirrored along the level axes, turned about the upright one, then tilted about a random level one."""
+    up = "xyz".index(chosen.up)
+    sides = torch.where(uniforms(seeds, "mirror", 3) < chosen.mirror, -1.0, 1.0)
+    sides[:, up] = 1.0
     turn = math.radians(chosen.turn) * between(seeds, "turn", -1.0, 1.0)[:, 0]
+    if chosen.quarters:
+        turn = turn + math.pi / 2 * integers(seeds, "quarters", torch.full_like(seeds, 4))
     tilt = math.radians(chosen.tilt) * between(seeds, "tilt", -1.0, 1.0)[:, 0]
     towards = math.pi * between(seeds, "tilt axis", -1.0, 1.0)[:, 0]
-    up = "xyz".index(chosen.up)
-    level = (up + 1) % 3
-    tilted = _about(up, towards) @ _about(level, tilt) @ _about(up, -towards)
-    return tilted @ _about(up, turn)
+    tilted = _about(up, towards) @ _about((up + 1) % 3, tilt) @ _about(up, -towards)
+    return tilted @ _about(up, turn) @ torch.diag_embed(sides)
 
 
 def _about(axis: int, angle: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:

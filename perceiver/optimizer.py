@@ -1,5 +1,6 @@
 """The optimizers that the recipes name: torch's AdamW, and LAMB from pytorch_optimizer."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,10 @@ def _adamw(groups: Groups, settings: TrainSettings) -> torch.optim.Optimizer:
 def _lamb(groups: Groups, settings: TrainSettings) -> torch.optim.Optimizer:
     from pytorch_optimizer import Lamb  # two seconds of import that AdamW does not need
 
-    return Lamb(groups, lr=settings.rate, betas=settings.betas, weight_decay=settings.weight_decay)
+    # As in optax, which the paper used: decay inside the trust ratio, norms of weights not cut off at 10.
+    lamb = Lamb(groups, lr=settings.rate, betas=settings.betas, weight_decouple=False)
+    lamb.clamp = math.inf
+    return lamb
 
 
 _OPTIMIZERS: dict[str, Callable[[Groups, TrainSettings], torch.optim.Optimizer]] = {

@@ -26,7 +26,7 @@ def features(x: Float[Tensor, "*S"], f: Float[Tensor, " K"]) -> Float[Tensor, "*
 def axis(size: int, bands: int, max_frequency: float) -> Float[Tensor, "{size} P"]:
     """Features of `size` places spread evenly over [-1, 1]; max frequency 0 means their number."""
     x = torch.linspace(-1, 1, size, dtype=torch.float64) if size > 1 else torch.zeros(1, dtype=torch.float64)
-    return features(x, frequencies(bands, max_frequency or size))
+    return features(x, frequencies(bands, max_frequency or float(size)))
 
 
 def grid(sizes: Sequence[int], bands: int, max_frequency: float) -> Float[Tensor, "M P"]:

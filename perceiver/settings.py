@@ -89,6 +89,8 @@ class VideoTokens:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
+    preset: Literal["none", "imagenet", "audioset", "modelnet40"] = "none"
+    """Figures of the paper that the run file and the options stand upon: see PRESETS."""
     latents: int = 64
     """Latent vectors, N (paper: 512; chosen: 64, for two CPU cores)."""
     width: int = 128
@@ -169,8 +171,6 @@ class PixelAugmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioAugmentation:
-    gain: float = 0.0
-    """Decibels by which the level is changed at most, up or down; 0: off."""
     time_masks: int = 0
     """Stretches of frames that SpecAugment hides in the mel spectrogram; 0: off."""
     time_share: float = 0.2
@@ -185,11 +185,12 @@ class AudioAugmentation:
         _share("train.audio.bin-share", self.bin_share)
         _whole("train.audio.time-masks", self.time_masks, least=0)
         _whole("train.audio.bin-masks", self.bin_masks, least=0)
-        _require(self.gain >= 0, f"train.audio.gain ({self.gain} dB) is negative: 0 switches it off")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeshAugmentation:
+    mirror: float = 0.0
+    """Share of the clouds mirrored along each level axis; 0 to 1."""
     scale: float = 0.0
     """Largest relative change of size, drawn for each axis; 0: off."""
     stretch: float = 0.0
@@ -198,13 +199,15 @@ class MeshAugmentation:
     """Standard deviation of the noise on each coordinate, in units of the sphere's radius; 0: off."""
     turn: float = 0.0
     """Largest rotation about the upright axis, in degrees, either way; 180: any."""
+    quarters: bool = False
+    """Turn by 0, 90, 180 or 270 degrees about the upright axis."""
     tilt: float = 0.0
     """Largest rotation about a level axis, in degrees, either way."""
-    up: Literal["x", "y", "z"] = "z"
+    up: Literal["x", "y", "z"] = "y"
     """The upright axis of the shapes."""
 
     def __post_init__(self) -> None:
-        for name in ("scale", "stretch", "jitter"):
+        for name in ("mirror", "scale", "stretch", "jitter"):
             _share(f"train.mesh.{name}", getattr(self, name))
         for name in ("turn", "tilt"):
             degrees = getattr(self, name)

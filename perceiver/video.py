@@ -49,7 +49,7 @@ class VideoSpec:
             )
 
     @classmethod
-    def of(  # noqa: PLR0913, one word a fact
+    def of(
         cls,
         model: ModelSettings,
         *,

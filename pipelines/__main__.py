@@ -1,4 +1,4 @@
-"""The command `perceiver`: one run file, one command, a summary on stderr, and with --json one object on stdout."""
+"""The command `perceiver`: one command, one run file, words on stderr, with --json one object on stdout."""
 
 import difflib
 import json

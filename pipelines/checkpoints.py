@@ -42,7 +42,9 @@ class Checkpoint:
         return load_file(self.folder / f"{name}.safetensors")
 
 
-def save(place: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]) -> Path:
+def save(
+    place: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]
+) -> Path:
     """Seal a checkpoint under `place` and drop all but the newest; its folder."""
     place.mkdir(parents=True, exist_ok=True)
     final = place / f"step-{step:08d}"

@@ -12,6 +12,7 @@ from typing import Any
 from cluster.mistake import UserError
 from cluster.session import check as check_session
 from cluster.session import session
+from cluster.storage import folder
 from pipelines import tracking, workflow
 from pipelines.artifacts import ModelVersion, Report, Trained
 from pipelines.layout import Layout
@@ -38,6 +39,7 @@ def run(settings: RunSettings) -> Answer:
     """All four stages, in one Ray session."""
     began = time.monotonic()
     pending = any(look_ahead(settings).values())
+    folder(settings.workspace)
     with session(settings.cluster) if pending else nullcontext():
         version = workflow.run(settings)
     report = _report(settings, Shards.open(settings.shards))
@@ -54,6 +56,7 @@ def run(settings: RunSettings) -> Answer:
 def shard(settings: RunSettings) -> Answer:
     """Raw files to shards."""
     look_ahead(settings)
+    folder(settings.workspace)
     shards, skipped = workflow.shard(settings)
     return {
         "shards": shards.place, "digest": shards.digest, "samples": shards.counts,
@@ -103,6 +106,7 @@ def _prepared(settings: RunSettings) -> Shards:
     Raises:
         UserError: there are none, or they were made with other settings, or something cannot be reached.
     """
+    folder(settings.workspace)
     check_session(settings.cluster)
     tracking.check(settings.tracking_uri)
     shards = Shards.open(settings.shards)
@@ -120,7 +124,9 @@ def _trained(settings: RunSettings, shards: Shards) -> Trained:
 def _report(settings: RunSettings, shards: Shards) -> Report:
     report = Report.open(Layout.of(settings, shards.digest).report)
     if report is None:
-        raise UserError(f"The trained weights have no report yet. First: perceiver evaluate {settings.run_file}")
+        raise UserError(
+            f"The trained weights have no report yet. First: perceiver evaluate {settings.run_file}"
+        )
     return report
 
 

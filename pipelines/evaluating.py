@@ -23,9 +23,10 @@ CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 
 
 def evaluate(
-    settings: RunSettings, trained: Trained, shards: Shards, layout: Layout, tracker: Tracker, advance: Advance
+    settings: RunSettings, trained: Trained, shards: Shards, tracker: Tracker, advance: Advance
 ) -> Report:
     """Evaluate the weights on the test split; figures and pictures go to the tracker and into the report."""
+    layout = Layout.of(settings, shards.digest)
     folder = Path(trained.checkpoint)
     found = probabilities(settings, shards, SPLIT, folder / DESCRIPTION, folder / WEIGHTS, advance)
     labels = Reader(shards, SPLIT).labels
@@ -35,7 +36,10 @@ def evaluate(
             layout.folder / "learning-curve.png", settings.name, tracker.curves(CURVES)
         ),
         "confusion": pictures.confusion_matrix(
-            layout.folder / "confusion-matrix.png", f"{settings.name}, {SPLIT}", confusion.counts, shards.classes
+            layout.folder / "confusion-matrix.png",
+            f"{settings.name}, {SPLIT}",
+            confusion.counts,
+            shards.classes,
         ),
     }
     tracker.result(figures, trained.step)

@@ -69,7 +69,7 @@ def refuse_change(began_with: Mapping[str, str], settings: RunSettings, layout: 
         UserError: names each setting that differs, with both values.
     """
     now = binding(settings)
-    differing = sorted(name for name in now | began_with if now.get(name) != began_with.get(name))
+    differing = sorted(name for name in {**now, **began_with} if now.get(name) != began_with.get(name))
     if differing:
         rows = "\n".join(
             f"  {name}: began with {began_with.get(name, 'nothing')}, now {now.get(name, 'nothing')}"
@@ -77,6 +77,6 @@ def refuse_change(began_with: Mapping[str, str], settings: RunSettings, layout: 
         )
         raise UserError(
             f"The workspace {settings.workspace} holds a run with other settings:\n{rows}\n"
-            f"Give these back, or name another --workspace (with --data.shards {settings.shards} it uses the same "
-            f"shards), or delete {layout.folder} to forget that run."
+            f"Give these back, or name another --workspace (with --data.shards {settings.shards} it uses "
+            f"the same shards), or delete {layout.folder} to forget that run."
         )

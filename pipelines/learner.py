@@ -26,12 +26,14 @@ class Learner:
         self.stepping: nn.Module = self.model
         if ranks.world > 1:
             devices = [ranks.device] if ranks.device.type == "cuda" else None
-            self.stepping = DistributedDataParallel(self.model, device_ids=devices, broadcast_buffers=False)
+            self.stepping = DistributedDataParallel(
+                self.model, device_ids=devices, forward_sync_buffers=False
+            )
 
     @property
     def kept(self) -> Perceiver:
         """The weights that are evaluated and registered: the average where there is one."""
-        return self.average.model if self.average else self.model  # pyright: ignore[reportReturnType]
+        return self.average.model if self.average else self.model
 
     def tensors(self) -> Tensors:
         """Everything that changes, for a checkpoint: always the unwrapped model."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from cluster.mistake import UserError
 from perceiver.model import Perceiver
 from perceiver.schedule import rate_factor
+from perceiver.segment import Raw
 from perceiver.step import Stepped, computing, loss_sum, step
 from pipelines import checkpoints
 from pipelines.classifier import description
@@ -37,7 +38,7 @@ POINTS = 200
 
 
 def loop(settings: RunSettings, publish: Publish) -> None:
-    """Train this rank's share from the newest checkpoint to the last step; `publish` gets the first rank's points.
+    """Train this rank's share from the newest checkpoint to the last step; rank 0 publishes the points.
 
     Raises:
         UserError: the shards are damaged, or the loss is no longer a number.
@@ -51,7 +52,9 @@ def loop(settings: RunSettings, publish: Publish) -> None:
     total = settings.train.total(len(training))
     every = Every.of(settings, len(training), total)
     meter = Meter(settings, ranks)
-    for fed in training_feed(learner.model, training, ranks, range(begin, total), settings.train.batch, settings.seed):
+    for fed in training_feed(
+        learner.model, training, ranks, range(begin, total), settings.train.batch, settings.seed
+    ):
         rate = settings.train.rate * rate_factor(settings.train, fed.step, total)
         meter.add(take(learner, fed, settings, ranks, rate), fed)
         taken = fed.step + 1
@@ -161,8 +164,8 @@ class Meter:
         samples, seconds = self.steps * self.batch, time.perf_counter() - self.since
         if not math.isfinite(loss):
             raise UserError(
-                f"The loss is {loss} at step {taken}. Lower train.rate, lengthen train.warmup or set train.clip; "
-                f"the checkpoint before it is kept."
+                f"The loss is {loss} at step {taken}. Lower train.rate, lengthen train.warmup or set "
+                f"train.clip; the checkpoint before it is kept."
             )
         point = {
             "train/loss": loss / samples,
@@ -187,14 +190,14 @@ def evaluate(model: Perceiver, reader: Reader, settings: RunSettings, ranks: Ran
     sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
     model.eval()
     for batch, labels in evaluation_feed(model, reader, ranks, settings.train.batch):
-        logits, labels = _logits(model, batch, settings, ranks), labels.to(ranks.device)
-        correct = (logits.argmax(1) == labels).sum()
-        sums += torch.stack([loss_sum(logits, labels).double(), correct.double()])
+        logits, wanted = _logits(model, batch, settings, ranks), labels.to(ranks.device)
+        correct = (logits.argmax(1) == wanted).sum()
+        sums += torch.stack([loss_sum(logits, wanted).double(), correct.double()])
     model.train()
     loss, correct = (ranks.total(sums) / len(reader)).tolist()
     return {"val/loss": loss, "val/accuracy": correct}
 
 
-def _logits(model: Perceiver, batch: dict[str, object], settings: RunSettings, ranks: Ranks) -> Tensor:
+def _logits(model: Perceiver, batch: dict[str, Raw], settings: RunSettings, ranks: Ranks) -> Tensor:
     with computing(settings.train.precision, ranks.device):
         return model({modality: raw.to(ranks.device) for modality, raw in batch.items()})

@@ -35,7 +35,9 @@ def look_ahead(settings: RunSettings) -> Reasons:
     if reasons["train"] or trained is None:
         return {**reasons, "evaluate": "the training comes first", "register": "the training comes first"}
     reasons["evaluate"] = why_evaluate(settings, shards, trained)
-    reasons["register"] = "the evaluation comes first" if reasons["evaluate"] else why_register(settings, trained, layout)
+    reasons["register"] = (
+        "the evaluation comes first" if reasons["evaluate"] else why_register(settings, trained, layout)
+    )
     return reasons
 
 
@@ -73,7 +75,7 @@ def why_register(settings: RunSettings, trained: Trained, layout: Layout) -> str
         return "the model is not registered yet"
     if version.weights != trained.weights:
         return f"version {version.version} holds older weights"
-    return "" if version.model == settings.name else f"it is registered as {version.model}, not as {settings.name}"
+    return "" if version.model == settings.name else f"it is registered as {version.model}"
 
 
 def _refuse_batch(settings: RunSettings, samples: int) -> None:
@@ -86,6 +88,6 @@ def _refuse_batch(settings: RunSettings, samples: int) -> None:
         )
     if workers > batch:
         raise UserError(
-            f"cluster.workers is {workers}, and train.batch is {batch}: each worker needs at least one sample "
-            f"of every batch. Choose at most {batch} workers, or a larger batch."
+            f"cluster.workers is {workers}, and train.batch is {batch}: each worker needs at least one "
+            f"sample of every batch. Choose at most {batch} workers, or a larger batch."
         )

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,24 +13,9 @@ from pipelines.progress import Advance
 from pipelines.settings import RunSettings
 from preprocessing.shards import Shards
 
-
-class Predictor:
-    """A Ray Data worker: rows of a split in, probabilities out."""
-
-    def __init__(self, shards: Shards, split: str, description: Path, weights: Path) -> None:
-        import torch
-
-        from pipelines.classifier import Classifier
-        from preprocessing.reading import Reader
-
-        torch.set_num_threads(1)  # as many processes as cores; threads on top would stand in each other's way
-        self.reader = Reader(shards, split)
-        self.classifier = Classifier.load(description, weights)
-
-    def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Probabilities [B, K] for the rows of the batch."""
-        rows = batch["id"]
-        return {"row": rows, "probabilities": self.classifier.probabilities(self.reader.read(rows))}
+if TYPE_CHECKING:
+    from pipelines.classifier import Classifier
+    from preprocessing.reading import Reader
 
 
 def probabilities(
@@ -41,10 +27,10 @@ def probabilities(
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # not before the import, which sets it too
     ray.data.DataContext.get_current().enable_progress_bars = False
     samples, batch = shards.counts[split], settings.train.batch
-    rows = ray.data.range(samples, override_num_blocks=-(-samples // batch))
+    rows: Any = ray.data.range(samples, override_num_blocks=-(-samples // batch))
     answers = rows.map_batches(
-        Predictor,
-        fn_constructor_args=(shards, split, description, weights),
+        answer,
+        fn_args=(str(Path(shards.place).absolute()), split, str(description), str(weights)),
         batch_size=batch,
         concurrency=settings.cluster.workers,
         num_gpus=settings.cluster.gpus_per_worker,
@@ -56,3 +42,26 @@ def probabilities(
         found[block["row"]] = block["probabilities"]
         advance(done := done + len(block["row"]), samples, "")
     return found
+
+
+def answer(
+    batch: Mapping[str, NDArray[Any]], place: str, split: str, description: str, weights: str
+) -> dict[str, NDArray[Any]]:
+    """Rows of the split -> their probabilities [B, K]; a Ray Data task."""
+    reader, classifier = _loaded(place, split, description, weights)
+    rows = batch["id"]
+    return {"row": rows, "probabilities": classifier.probabilities(reader.read(rows))}
+
+
+@lru_cache(maxsize=1)
+def _loaded(place: str, split: str, description: str, weights: str) -> "tuple[Reader, Classifier]":
+    """What a worker process needs for all of its tasks."""
+    import torch
+
+    from pipelines.classifier import Classifier
+    from preprocessing.reading import Reader
+
+    torch.set_num_threads(
+        1
+    )  # there are as many tasks as cores; threads on top would stand in each other's way
+    return Reader(Shards.open(place), split), Classifier.load(description, weights)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 Advance = Callable[[int, int, str], None]
@@ -12,14 +12,14 @@ PLAIN_SECONDS = 5.0
 
 
 @contextmanager
-def progress(stage: str) -> Iterator[Advance]:
+def progress(stage: str) -> Generator[Advance]:
     """Show how `stage` gets on, in samples, with their rate and the time left."""
     with _bar(stage) if sys.stderr.isatty() else _lines(stage) as advance:
         yield advance
 
 
 @contextmanager
-def _bar(stage: str) -> Iterator[Advance]:
+def _bar(stage: str) -> Generator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -43,7 +43,7 @@ def _bar(stage: str) -> Iterator[Advance]:
 
 
 @contextmanager
-def _lines(stage: str) -> Iterator[Advance]:
+def _lines(stage: str) -> Generator[Advance]:
     begin: list[tuple[int, float]] = []
     said_at = time.monotonic()
 
@@ -54,7 +54,9 @@ def _lines(stage: str) -> Iterator[Advance]:
             return
         said_at = time.monotonic()
         left = f", {(total - done) / rate:,.0f} s left" if rate and done < total else ""
-        say(f"{stage}: {done:,} of {total:,} samples, {rate:,.0f} samples/s{left}{', ' if note else ''}{note}")
+        say(
+            f"{stage}: {done:,} of {total:,} samples, {rate:,.0f} samples/s{left}{', ' if note else ''}{note}"
+        )
 
     yield advance
 

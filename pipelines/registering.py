@@ -5,13 +5,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cluster
 import numpy as np
+
+import cluster
 import perceiver
 import pipelines
 import preprocessing
-from pipelines.classifier import DESCRIPTION, WEIGHTS
 from pipelines.artifacts import ModelVersion, Report, Trained
+from pipelines.classifier import DESCRIPTION, WEIGHTS
 from pipelines.layout import Layout
 from pipelines.settings import RunSettings
 from pipelines.tracking import Tracker
@@ -26,7 +27,7 @@ ROOMS = (cluster, perceiver, pipelines, preprocessing)
 
 
 def register(
-    settings: RunSettings, trained: Trained, report: Report, shards: Shards, layout: Layout, tracker: Tracker
+    settings: RunSettings, trained: Trained, report: Report, shards: Shards, tracker: Tracker
 ) -> ModelVersion:
     """Log and register the weights; the alias points to the new version."""
     version = tracker.register(model(trained, shards), tags(trained, report))
@@ -38,7 +39,7 @@ def register(
         metrics=report.metrics,
         run_id=trained.run_id,
         tracking_uri=settings.tracking_uri,
-    ).seal(layout.version)
+    ).seal(Layout.of(settings, shards.digest).version)
 
 
 def model(trained: Trained, shards: Shards) -> Mapping[str, Any]:
@@ -47,8 +48,10 @@ def model(trained: Trained, shards: Shards) -> Mapping[str, Any]:
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     example = {name: array[None] for name, array in Reader(shards, "test").read([0])[0].items()}
-    inputs = [TensorSpec(array.dtype, (-1, *_free(array)), name) for name, array in example.items()]
-    outputs = [ColSpec("string", "class"), ColSpec("float", "probability")]
+    inputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(array.dtype, (-1, *_free(array)), name) for name, array in example.items()
+    ]
+    outputs: list[ColSpec | TensorSpec] = [ColSpec("string", "class"), ColSpec("float", "probability")]
     folder = Path(trained.checkpoint)
     return {
         "python_model": str(Path(__file__).with_name("served.py")),

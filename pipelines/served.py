@@ -5,11 +5,9 @@ Input: for each modality a column or an array of stored byte arrays (image uint8
 Output: a table with the class, its probability, and the probabilities of all classes in their order.
 """
 
-from typing import Any
-
-import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipelines.classifier import Classifier
@@ -22,7 +20,8 @@ class Served(PythonModel):
         """Load the weights."""
         self.classifier = Classifier.load(context.artifacts["description"], context.artifacts["weights"])
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> pd.DataFrame:
+    # MLflow reads the types here as a schema of its own, and warns of ours.
+    def predict(self, context, model_input, params=None):  # pyright: ignore  # noqa: ARG002
         """Classify every row."""
         columns = {name: model_input[name] for name in self.classifier.model.specs}
         rows = len(next(iter(columns.values())))
@@ -38,4 +37,4 @@ class Served(PythonModel):
         )
 
 
-mlflow.models.set_model(Served())
+set_model(Served())

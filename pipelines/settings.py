@@ -53,7 +53,9 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         if not self.name or set(self.name) & set("/:.%\"'"):
-            raise ValueError(f"name is {self.name!r}: the registry takes no name with / : . % or quotes in it")
+            raise ValueError(
+                f"name is {self.name!r}: the registry takes no name with / : . % or quotes in it"
+            )
 
     @property
     def root(self) -> Path:
@@ -96,7 +98,8 @@ def parse(arguments: Sequence[str], prog: str, description: str = "") -> RunSett
         RunSettings,
         args=list(arguments),
         prog=prog,
-        description=description or "Settings of a run; those of the run file come first, options behind it win.",
+        description=description
+        or "Settings of a run; those of the run file come first, options behind it win.",
         config=(tyro.conf.FlagConversionOff,),
     )
 

@@ -25,7 +25,8 @@ def specs(settings: RunSettings, statistics: Mapping[str, Sums]) -> dict[str, Sp
     """
     try:
         return {
-            modality: _SPECS[modality](settings, statistics.get(modality)) for modality in settings.data.modalities
+            modality: _SPECS[modality](settings, statistics.get(modality))
+            for modality in settings.data.modalities
         }
     except ValueError as error:
         raise UserError(str(error)) from error

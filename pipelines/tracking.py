@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ class Tracker:
         )
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Generator[None]:
         """A nested run that holds how long `name` took and how it ended; the run itself ends alike."""
         tags = {"mlflow.parentRunId": self.run_id, "stage": name}
         nested = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
@@ -85,7 +85,7 @@ class Tracker:
                 self.client.set_terminated(run_id, status)
 
     def points(self, points: Iterable[Mapping[str, float]]) -> None:
-        """Log points of the curves; each mapping holds `step`, `time` (s since 1970) and metrics."""
+        """Log points of curves; each holds `step`, `time` (s since 1970) and metrics."""
         from mlflow.entities import Metric
 
         metrics = [
@@ -127,16 +127,17 @@ class Tracker:
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
 
     def register(self, model: Mapping[str, Any], tags: Mapping[str, str]) -> int:
-        """Log a model (arguments of `mlflow.pyfunc.log_model`), register it, give it the alias; its version."""
-        mlflow = _mlflow()
+        """Log a model (arguments of `mlflow.pyfunc.log_model`) and register it under the alias; its version."""
+        mlflow, name = _mlflow(), self.settings.name
         mlflow.set_tracking_uri(self.settings.tracking_uri)
-        with warnings.catch_warnings(), mlflow.start_run(run_id=self.run_id):
-            warnings.simplefilter("ignore")
-            info = mlflow.pyfunc.log_model(name="model", registered_model_name=self.settings.name, **model)
-        version = info.registered_model_version
-        for key, value in tags.items():
-            self.client.set_model_version_tag(self.settings.name, str(version), key, value)
-        self.client.set_registered_model_alias(self.settings.name, self.settings.tracking.alias, str(version))
+        with mlflow.start_run(run_id=self.run_id):
+            info = mlflow.pyfunc.log_model(name="model", **model)
+        if not self.client.search_registered_models(f"name = '{name}'"):
+            self.client.create_registered_model(name)
+        version = self.client.create_model_version(
+            name, info.model_uri, self.run_id, tags=dict(tags), model_id=info.model_id
+        ).version
+        self.client.set_registered_model_alias(name, self.settings.tracking.alias, str(version))
         return int(version)
 
 
@@ -146,6 +147,8 @@ def _mlflow() -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # The served model has a signature; MLflow asks for type hints as another way to the same.
+    warnings.filterwarnings("ignore", message=r"(?s).*Add type hints to the `predict` method")
     return mlflow
 
 
@@ -175,7 +178,7 @@ def _has_run(client: Any, run_id: str) -> bool:
 
 
 def _new_run(client: Any, settings: RunSettings, layout: Layout) -> dict[str, Any]:
-    """A run with its parameters and run file, and the sharding nested under it; written down in the layout."""
+    """A run with its parameters and run file, the sharding nested under it; the layout remembers it."""
     from mlflow.entities import Param
 
     experiment = _experiment(client, settings)

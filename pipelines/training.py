@@ -8,7 +8,7 @@ and this process alone speaks to the tracker: training never waits for it.
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,15 +25,19 @@ from preprocessing.shards import Shards
 POLL_SECONDS = 0.5
 
 
-def train(settings: RunSettings, shards: Shards, layout: Layout, tracker: Tracker, advance: Advance) -> Trained:
+def train(settings: RunSettings, shards: Shards, tracker: Tracker, advance: Advance) -> Trained:
     """Train to the last step and seal the result.
 
     Raises:
         UserError: the cluster has too little room, or the loop refused to go on.
     """
+    layout = Layout.of(settings, shards.digest)
     total = settings.train.total(shards.counts["train"])
     tracker.dataset(shards.place, shards.digest, shards.counts)
-    with _mailbox() as mailbox, _forwarding(mailbox, Curve(tracker, total * settings.train.batch, settings, advance)):
+    with (
+        _mailbox() as mailbox,
+        _forwarding(mailbox, Curve(tracker, total * settings.train.batch, settings, advance)),
+    ):
         _fit(settings, layout, mailbox)
     checkpoint, _ = checkpoints.newest(layout.checkpoints)
     if checkpoint is None or checkpoint.step < total:
@@ -74,7 +78,7 @@ class Curve:
 
 
 class Mailbox:
-    """Keeps points, and the refusal of a rank, until somebody asks for them; lives on the cluster as an actor."""
+    """Keeps points, and the refusal of a rank, until somebody asks; lives on the cluster as an actor."""
 
     def __init__(self) -> None:
         self.points: list[Point] = []
@@ -99,10 +103,10 @@ class Mailbox:
 
 
 @contextmanager
-def _mailbox() -> Iterator[Any]:
+def _mailbox() -> Generator[Any]:
     import ray
 
-    actor = ray.remote(num_cpus=0)(Mailbox).remote()
+    actor: Any = ray.remote(num_cpus=0)(Mailbox).remote()
     try:
         yield actor
     finally:
@@ -110,7 +114,7 @@ def _mailbox() -> Iterator[Any]:
 
 
 @contextmanager
-def _forwarding(mailbox: Any, curve: Curve) -> Iterator[None]:
+def _forwarding(mailbox: Any, curve: Curve) -> Generator[None]:
     """Carry points from the mailbox to the curve on a thread, and what is left at the end."""
     import ray
 
@@ -184,7 +188,7 @@ def _rank(config: dict[str, Any]) -> None:
         return
     torch.set_num_threads(max(1, int(config["threads"])))
     try:
-        loop(config["settings"], lambda point: mailbox.put.remote(point))
+        loop(config["settings"], mailbox.put.remote)
     except UserError as error:
         ray.get(mailbox.refuse.remote(str(error)))
         raise
@@ -207,6 +211,7 @@ def _refuse_too_many(settings: RunSettings, wanted: dict[str, float]) -> None:
         needed = each * settings.cluster.workers
         if needed > there.get(kind, 0):
             raise UserError(
-                f"{settings.cluster.workers} workers with {each:g} {kind} each need {needed:g} {kind}, the cluster has "
-                f"{there.get(kind, 0):g}. Lower cluster.workers or cluster.{kind.lower()}s-per-worker."
+                f"{settings.cluster.workers} workers with {each:g} {kind} each need {needed:g} {kind}, "
+                f"the cluster has {there.get(kind, 0):g}. Lower cluster.workers "
+                f"or cluster.{kind.lower()}s-per-worker."
             )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.session import session
-from cluster.storage import folder, write_whole
+from cluster.storage import write_whole
 from pipelines import outlook
 from pipelines.artifacts import ModelVersion, Report, Trained
 from pipelines.layout import Layout
@@ -36,7 +36,6 @@ def shard(settings: RunSettings) -> tuple[Shards, bool]:
         say(f"shard: up to date, {_counts(shards)} in {settings.shards}")
         return shards, True
     say(f"shard: {reason}")
-    folder(settings.workspace)
     began = time.time()
     with session(settings.cluster), progress("shard") as advance:
         shards, _ = job.shard(settings.data, settings.shards, lambda done, total: advance(done, total, ""))
@@ -63,7 +62,7 @@ def train(settings: RunSettings, shards: Shards) -> Trained:
     say(f"train: {reason}")
     tracker = Tracker.open(settings, layout)
     with tracker.stage("train"), session(settings.cluster), progress("train") as advance:
-        trained = train_on_ray(settings, shards, layout, tracker, advance)
+        trained = train_on_ray(settings, shards, tracker, advance)
     say(f"train: step {trained.step:,}, {trained.samples_seen:,} samples seen, {trained.checkpoint}")
     return trained
 
@@ -81,7 +80,7 @@ def evaluate(settings: RunSettings, trained: Trained, shards: Shards) -> Report:
     say(f"evaluate: {reason}")
     tracker = Tracker.open(settings, layout)
     with tracker.stage("evaluate"), session(settings.cluster), progress("evaluate") as advance:
-        report = evaluate_on_ray(settings, trained, shards, layout, tracker, advance)
+        report = evaluate_on_ray(settings, trained, shards, tracker, advance)
     say(f"evaluate: {_figures(report.metrics)} over {report.samples:,} samples")
     return report
 
@@ -99,7 +98,7 @@ def register(settings: RunSettings, trained: Trained, report: Report, shards: Sh
     say(f"register: {reason}")
     tracker = Tracker.open(settings, layout)
     with tracker.stage("register"):
-        version = register_in_mlflow(settings, trained, report, shards, layout, tracker)
+        version = register_in_mlflow(settings, trained, report, shards, tracker)
     say(f"register: {version.model} version {version.version}, alias {version.alias}")
     return version
 

@@ -181,25 +181,25 @@ def on_ray(works: list[Work], settings: DataSettings, root: Path, home: Path) ->
     if not works:
         return
     import ray
-    from ray.exceptions import RayTaskError
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = [{"work": json.dumps(asdict(work))} for work in works]
     fixed = {"settings": settings, "root": root, "home": home}
-    built = ray.data.from_items(rows, override_num_blocks=len(rows)).map(build_row, fn_kwargs=fixed)  # pyright: ignore[reportArgumentType]
+    shards = ray.data.from_items(rows, override_num_blocks=len(rows))
+    built = shards.map(build_row, fn_kwargs=fixed)  # pyright: ignore[reportArgumentType]
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # Ray sets it when the dataset is made.
+    for row in built.iter_rows():
+        if row["mistake"]:
+            raise UserError(row["mistake"])
+        yield int(row["planned"])
+
+
+def build_row(row: dict[str, Any], *, settings: DataSettings, root: Path, home: Path) -> dict[str, Any]:
+    """One row of the data job; a user's mistake is a result, as Ray keeps no exception's type."""
     try:
-        for row in built.iter_rows():
-            yield int(row["planned"])
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
-
-
-def build_row(row: dict[str, Any], *, settings: DataSettings, root: Path, home: Path) -> dict[str, int]:
-    """One row of the data job."""
-    return build_shard(parsed(row["work"]), settings, root, home)
+        return {**build_shard(parsed(row["work"]), settings, root, home), "mistake": ""}
+    except UserError as mistake:
+        return {"planned": 0, "refused": 0, "mistake": str(mistake)}
 
 
 def parsed(text: str) -> Work:

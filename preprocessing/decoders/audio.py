@@ -13,25 +13,16 @@ import soxr
 from numpy.typing import NDArray
 
 from preprocessing.decoders import sound_track
+from preprocessing.decoders.container import boxed
 from preprocessing.decoders.table import CLIPS
 from preprocessing.refusal import Refused
 from preprocessing.settings import AudioSettings
 from preprocessing.source import Source
 
 MPEG_AUDIO = (".m4a", ".aac", *CLIPS)
-MAGIC = (
-    b"RIFF",
-    b"RIFX",
-    b"RF64",
-    b"riff",
-    b"fLaC",
-    b"OggS",
-    b"ID3",
-    b"FORM",
-    b".snd",
-    b"\xff\xfb",
-    b"\xff\xf3",
-)
+# WAV in four forms, FLAC, Ogg, AIFF and AU; then MP3.
+MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b".snd")
+MPEG_MAGIC = (b"ID3", b"\xff\xfb", b"\xff\xf3")
 # Sizes that a program writes when it cannot come back to the header: the sound ends with the file.
 UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000)
 HIGHEST_RATE = 1_000_000
@@ -45,7 +36,7 @@ def decode(source: Source, settings: AudioSettings) -> NDArray[np.int16]:
     Raises:
         Refused: it cannot be.
     """
-    clip = source.suffix in MPEG_AUDIO and not source.data.startswith(MAGIC)
+    clip = source.suffix in MPEG_AUDIO or boxed(source.data)
     samples, rate = (sound_track.read if clip else read)(source.data, settings.max_seconds)
     if not np.isfinite(samples).all():
         raise Refused("non_finite", f"{int((~np.isfinite(samples)).sum())} samples are NaN or infinite")
@@ -115,7 +106,7 @@ def check_format(numbers: tuple[Any, ...]) -> None:
 def explained(error: soundfile.LibsndfileError, data: bytes) -> Refused:
     """libsndfile's exception as a reason."""
     text = error.error_string
-    if not data.startswith(MAGIC):
+    if not data.startswith(MAGIC + MPEG_MAGIC):
         return Refused("not_media", f"no sound: begins with {data[:16]!r}")
     if "unimplemented" in text.lower() or "unknown format" in text.lower() or "unsupported" in text.lower():
         return Refused("unsupported", text)

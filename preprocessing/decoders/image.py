@@ -16,6 +16,7 @@ from preprocessing.settings import Fit, ImageSettings
 from preprocessing.source import Source
 
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
+PNG_HEADER = 33
 CUT_SHORT = ("truncated", "unexpected end", "not enough", "premature", "0 bytes")
 
 
@@ -41,6 +42,8 @@ def opened(data: bytes, settings: ImageSettings) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
+        if data.startswith(b"\x89PNG") and len(data) >= PNG_HEADER:
+            raise Refused("bad_header", "a PNG whose header does not fit its checksum") from error
         if data.startswith(MAGIC):
             raise Refused("truncated", "begins like a picture and ends inside its header") from error
         raise Refused("not_media", f"no picture: begins with {data[:16]!r}") from error

@@ -41,7 +41,7 @@ def specs(small: ModelSettings) -> dict[str, Spec]:
         "mel": AudioSpec.of(small, form="mel", **sound),
         "wave": AudioSpec.of(small, form="raw", **sound),
         "mesh": MeshSpec.of(small, points=20, normals=True),
-        "video": VideoSpec.of(small, frames=4, **{**pixels, "height": 16, "width": 8}),
+        "video": VideoSpec.of(small, frames=4, **{**pixels, "height": 16, "width": 16}),
     }
 
 
@@ -57,10 +57,12 @@ def samples() -> list[Sample]:
             "mel": wave,
             "wave": wave,
             "mesh": random.normal(size=(50, 6)).astype(np.float16),
-            "video": random.integers(0, 256, (frames, 16, 8, 3), dtype=np.uint8),
+            "video": random.integers(0, 256, (frames, 16, 16, 3), dtype=np.uint8),
         }
 
-    return [sample(*lengths) for lengths in ((800, 4), (300, 3), (2000, 9), (90, 1), (801, 5), (799, 2), (500, 3))]
+    return [
+        sample(*lengths) for lengths in ((800, 4), (300, 3), (2000, 9), (90, 1), (801, 5), (799, 2), (500, 3))
+    ]
 
 
 MODALITY = {"mel": "audio", "wave": "audio"}

@@ -1,7 +1,7 @@
 """Draws: a pure function of the seed, the same in every batch."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perceiver.draws import integers, normals, sample_seeds, uniforms
@@ -18,6 +18,7 @@ def splitmix64(state: int) -> int:
     return z ^ (z >> 31)
 
 
+@settings(deadline=None)
 @given(run=st.integers(0, 2**31), epoch=st.integers(0, 10**6), sample=st.integers(0, 10**9))
 def test_a_seed_is_the_splitmix64_of_run_epoch_and_sample(run: int, epoch: int, sample: int) -> None:
     drawn = sample_seeds(run, torch.tensor([epoch]), torch.tensor([sample]))
@@ -26,6 +27,7 @@ def test_a_seed_is_the_splitmix64_of_run_epoch_and_sample(run: int, epoch: int, 
     assert drawn.item() % BITS == splitmix64(inner + sample)
 
 
+@settings(deadline=None)
 @given(seeds=st.lists(SEED, min_size=1, max_size=8), data=st.data())
 def test_a_draw_does_not_depend_on_the_place_in_the_batch(seeds: list[int], data: st.DataObject) -> None:
     order = torch.tensor(data.draw(st.permutations(range(len(seeds)))))

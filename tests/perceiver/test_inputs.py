@@ -1,11 +1,12 @@
 """Inputs of every modality: static shapes, seeds, masks, and what a position holds."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perceiver.audio import AudioInput
@@ -20,7 +21,7 @@ from perceiver.windows import windows
 NAMES = ["image", "mel", "wave", "mesh", "video"]
 LOUD = TrainSettings(
     image=PixelAugmentation(shift=1, flip=0.5),
-    audio=AudioAugmentation(gain=6.0, time_masks=2, bin_masks=1),
+    audio=AudioAugmentation(time_masks=2, bin_masks=1),
     mesh=MeshAugmentation(scale=0.1, stretch=0.01, jitter=0.02, turn=180.0, tilt=20.0),
     video=PixelAugmentation(area=0.5, brightness=0.3),
 )
@@ -94,6 +95,7 @@ def test_what_lies_outside_a_clip_never_reaches_the_byte_array(
     assert torch.equal(clean.mask, dirty.mask)
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5),
     size=st.integers(1, 20),
@@ -148,8 +150,8 @@ def test_a_video_position_holds_its_block_of_two_frames(specs: dict[str, Spec], 
 
     values = part(part.collate([samples[0]["video"]], None)).values[0]
 
-    block = (clip[2:4, 8:16] - [120, 110, 100]) / [60, 50, 40]  # block 1 of 2, row 1 of 2
-    np.testing.assert_allclose(values[1 * 2 + 1].numpy(), block.ravel(), rtol=1e-5)
+    block = (clip[2:4, 8:16, :8] - [120, 110, 100]) / [60, 50, 40]  # block 1 of 2, row 1 of 2, column 0 of 2
+    np.testing.assert_allclose(values[1 * 4 + 1 * 2].numpy(), block.ravel(), rtol=1e-5)
 
 
 def test_a_mel_position_holds_its_bins_of_its_frame(specs: dict[str, Spec], samples: Samples) -> None:
@@ -164,12 +166,34 @@ def test_a_mel_position_holds_its_bins_of_its_frame(specs: dict[str, Spec], samp
     assert levels.std() == pytest.approx(1, abs=0.01)
 
 
+def test_a_position_of_all_bins_knows_its_time_only(specs: dict[str, Spec], samples: Samples) -> None:
+    spec = replace(specs["mel"], bins=12)  # type: ignore[type-var]
+
+    part = AudioInput(spec)  # type: ignore[arg-type]
+
+    assert (part.positions, part.channels) == (10, 12 + 7)
+    assert part(part.collate([samples[0]["mel"]], None)).values.shape == (1, 10, 12)
+
+
 def test_mel_levels_ignore_how_loud_a_clip_was_recorded(specs: dict[str, Spec], samples: Samples) -> None:
     part = AudioInput(specs["mel"])  # type: ignore[arg-type]
     raw = part.collate([samples[2]["mel"]], None)
     louder = raw._replace(values=raw.values * 4)
 
     torch.testing.assert_close(part(louder).values, part(raw).values, rtol=1e-3, atol=1e-3)
+
+
+def test_a_waveform_has_unit_level_within_its_clip_and_silence_stays_silent(
+    specs: dict[str, Spec], samples: Samples
+) -> None:
+    part = AudioInput(specs["wave"])  # type: ignore[arg-type]
+    short, silent = samples[1]["wave"], np.zeros((300, 1), np.int16)
+
+    quiet, loud, silence = part(part.collate([short, short * 4, silent], None)).values
+
+    torch.testing.assert_close(quiet, loud)
+    assert quiet.square().sum().item() == pytest.approx(300, rel=1e-4)  # 300 real samples
+    assert torch.equal(silence, torch.zeros_like(silence))
 
 
 def test_spec_augment_hides_whole_frames_and_whole_bins(specs: dict[str, Spec], samples: Samples) -> None:
@@ -216,13 +240,51 @@ def test_turning_keeps_height_and_distances_and_turns_normals_along(up: str, spe
     assert (turned[..., :3] - points).norm(dim=-1).amax(1).median() > 0.5
     upright = torch.eye(3)[axis].expand(30, 1, 3)
     leaning = part.augment(
-        Raw(torch.cat([upright, upright], -1)), seeds, TrainSettings(mesh=MeshAugmentation(tilt=25.0, up=up))  # type: ignore[arg-type]
+        Raw(torch.cat([upright, upright], -1)),
+        seeds,
+        TrainSettings(mesh=MeshAugmentation(tilt=25.0, up=up)),  # type: ignore[arg-type]
     ).values[:, 0, axis]
     assert leaning.min() >= np.cos(np.radians(25)) - 1e-5
     assert leaning.min() < np.cos(np.radians(20))
     for moved in (turned, tilted):
         torch.testing.assert_close(moved[..., :3], moved[..., 3:])
-        torch.testing.assert_close(torch.cdist(moved[..., :3], moved[..., :3]), torch.cdist(points, points), atol=2e-3, rtol=0)
+        torch.testing.assert_close(
+            torch.cdist(moved[..., :3], moved[..., :3]), torch.cdist(points, points), atol=2e-3, rtol=0
+        )
+
+
+def test_quarter_turns_and_mirrors_reach_each_of_their_poses_equally(specs: dict[str, Spec]) -> None:
+    part, seeds = MeshInput(specs["mesh"]), torch.arange(800)  # type: ignore[arg-type]
+    corner = torch.tensor([1.0, 2.0, 3.0]).expand(800, 1, 3)
+    raw = Raw(torch.cat([corner, corner], -1))
+
+    def poses(**chosen: Any) -> dict[tuple[float, ...], int]:
+        moved = part.augment(raw, seeds, TrainSettings(mesh=MeshAugmentation(up="z", **chosen))).values
+        assert torch.equal(moved[..., :3], moved[..., 3:])
+        found, counts = moved[:, 0, :3].round().unique(dim=0, return_counts=True)
+        return {tuple(pose): count for pose, count in zip(found.tolist(), counts.tolist(), strict=True)}
+
+    quarters, mirrors = poses(quarters=True), poses(mirror=0.5)
+
+    assert set(quarters) == {(1, 2, 3), (-2, 1, 3), (-1, -2, 3), (2, -1, 3)}
+    assert set(mirrors) == {(1, 2, 3), (-1, 2, 3), (1, -2, 3), (-1, -2, 3)}
+    assert min(*quarters.values(), *mirrors.values()) > 150
+
+
+def test_scaling_an_axis_keeps_normals_upright_on_their_surface(specs: dict[str, Spec]) -> None:
+    part, seeds = MeshInput(specs["mesh"]), torch.arange(50)  # type: ignore[arg-type]
+    normal = torch.nn.functional.normalize(torch.tensor([1.0, 1.0, 1.0]), dim=0)
+    flat = torch.tensor(
+        [[1.0, -1.0, 0.0], [0.0, 1.0, -1.0], [2.0, -1.0, -1.0]]
+    )  # in the plane of that normal
+    raw = Raw(torch.cat([flat, normal.expand(3, 3)], -1).expand(50, 3, 6))
+
+    scaled = part.augment(raw, seeds, TrainSettings(mesh=MeshAugmentation(scale=0.4))).values
+
+    points, normals = scaled[..., :3], scaled[..., 3:]
+    assert (points * normals).sum(-1).abs().max() < 1e-5
+    torch.testing.assert_close(normals.norm(dim=-1), torch.ones(50, 3))
+    assert (points / flat)[:, 0, 0].std() > 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -36,7 +36,7 @@ def test_a_frame_is_the_log_of_its_filtered_power_spectrum() -> None:
     levels = log_mel(wave, window, bank, 80)
 
     piece = wave[0, 3 * 80 - 32 : 3 * 80 + 32] * window
-    angles = torch.arange(33)[:, None] * torch.arange(64) * (2 * math.pi / 64)
+    angles = torch.arange(33).double()[:, None] * torch.arange(64) * (2 * math.pi / 64)
     power = ((piece * angles.cos()).sum(1) ** 2 + (piece * angles.sin()).sum(1) ** 2) / window.square().sum()
     torch.testing.assert_close(levels[0, 3], torch.log(power @ bank + FLOOR))
     assert levels.shape == (1, 10, 8)

@@ -63,7 +63,12 @@ def test_shift_moves_by_at_most_its_limit_and_mirrors_the_edge(pixels: torch.Ten
     moved = augmented(pixels, torch.arange(16), PixelAugmentation(shift=2))
 
     places = [
-        [(y, x) for y in range(5) for x in range(5) if torch.equal(padded[i, :, y : y + 9, x : x + 7], moved[i])]
+        [
+            (y, x)
+            for y in range(5)
+            for x in range(5)
+            if torch.equal(padded[i, :, y : y + 9, x : x + 7], moved[i])
+        ]
         for i in range(16)
     ]
     assert all(places)
@@ -84,7 +89,9 @@ def test_erase_covers_a_rectangle_with_the_mean_and_spares_the_rest(pixels: torc
 def test_a_crop_of_a_ramp_is_a_gentler_ramp() -> None:
     ramp = torch.arange(32.0).view(1, 1, 1, 32, 1).expand(50, 1, 32, 32, 3) * 8
 
-    slopes = augmented(ramp, torch.arange(50), PixelAugmentation(area=0.25))[:, 0, 16].diff(dim=1)[:, 8:24, 0] / 8
+    slopes = (
+        augmented(ramp, torch.arange(50), PixelAugmentation(area=0.25))[:, 0, 16].diff(dim=1)[:, 8:24, 0] / 8
+    )
 
     assert slopes.max() <= 1.001
     assert slopes.min() >= 0.5 * (3 / 4) ** 0.5 - 1e-3

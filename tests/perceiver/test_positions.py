@@ -25,7 +25,11 @@ def test_a_row_is_each_axis_coordinate_sines_and_cosines() -> None:
     expected = [
         value
         for x in (down, right)
-        for value in (x, *(math.sin(math.pi * f * x) for f in (1, 4)), *(math.cos(math.pi * f * x) for f in (1, 4)))
+        for value in (
+            x,
+            *(math.sin(math.pi * f * x) for f in (1, 4)),
+            *(math.cos(math.pi * f * x) for f in (1, 4)),
+        )
     ]
     assert table[1 * 5 + 3].tolist() == pytest.approx(expected, abs=1e-6)
 

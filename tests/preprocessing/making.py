@@ -51,7 +51,7 @@ def in_this_process(works: list[Work], asked: DataSettings, root: Path, home: Pa
 
 def sharded(asked: DataSettings, place: Path) -> tuple[Shards, bool]:
     """Shards without Ray."""
-    return shard_with(in_this_process, asked, str(place), lambda done, total: None)
+    return shard_with(in_this_process, asked, str(place), lambda *_: None)
 
 
 def published(place: Path) -> dict[str, str]:

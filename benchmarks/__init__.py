@@ -1,0 +1,1 @@
+"""Every figure that the README gives, with the script that measures it."""

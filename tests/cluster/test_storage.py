@@ -1,0 +1,45 @@
+"""Places and whole files."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.mistake import UserError
+from cluster.storage import folder, local_path, write_whole
+
+
+def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    write_whole(path, b"new")
+
+    assert path.read_bytes() == b"new"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    with pytest.raises(TypeError):
+        write_whole(path, "text, not bytes")  # pyright: ignore[reportArgumentType]
+
+    assert path.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_object_store_is_refused_with_the_way_out() -> None:
+    with pytest.raises(UserError, match=r"s3:// are not supported yet. Name a folder"):
+        local_path("s3://bucket/prefix")
+
+
+def test_a_file_uri_is_a_path() -> None:
+    assert local_path("file:///tmp/x") == Path("/tmp/x")
+
+
+def test_a_place_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(UserError, match=r"file/work cannot be written: .*--workspace"):
+        folder(str(tmp_path / "file" / "work"))

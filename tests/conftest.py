@@ -1,0 +1,141 @@
+"""What several rooms' tests stand on: small raw folders, shards without Ray, one Ray for all, the command."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import Command, draw_pictures
+
+from cluster.settings import ClusterSettings
+from perceiver.settings import ModelSettings, TrainSettings
+from pipelines.settings import RunSettings
+from preprocessing.build import build_shard
+from preprocessing.job import shard_with
+from preprocessing.plan import Work
+from preprocessing.settings import DataSettings, ImageSettings
+from preprocessing.shards import Shards
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A raw folder of 72 pictures in three classes that a tiny model tells apart."""
+    return draw_pictures(tmp_path / "raw")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, pictures: Path) -> RunSettings:
+    """A run that trains in a second."""
+    return RunSettings(
+        name="columns",
+        workspace=str(tmp_path / "work"),
+        data=DataSettings(
+            raw=str(pictures),
+            modalities=("image",),
+            shard_size=16,
+            val=0.2,
+            test=0.2,
+            image=ImageSettings(size=8),
+        ),
+        model=ModelSettings(latents=4, width=16, heads=2, blocks=2, layers=1, bands=2),
+        train=TrainSettings(steps=12, batch=12, rate=3e-3, save_every=4, evaluate_every=6, ema=0.9),
+        cluster=ClusterSettings(cpus_per_worker=1),
+    )
+
+
+@pytest.fixture
+def run_file(tmp_path: Path, settings: RunSettings) -> Path:
+    """The same run as a TOML file."""
+    path = tmp_path / "run.toml"
+    path.write_text(f"""
+name = "columns"
+workspace = "{settings.workspace}"
+[data]
+raw = "{settings.data.raw}"
+modalities = ["image"]
+shard_size = 16
+val = 0.2
+test = 0.2
+[data.image]
+size = 8
+[model]
+latents = 4
+width = 16
+heads = 2
+blocks = 2
+layers = 1
+bands = 2
+[train]
+steps = 12
+batch = 12
+rate = 3e-3
+save_every = 4
+evaluate_every = 6
+ema = 0.9
+[cluster]
+cpus_per_worker = 1
+""")
+    return path
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray for all tests."""
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as scratch:
+        ray.init(
+            num_cpus=2, include_dashboard=False, _temp_dir=scratch, log_to_driver=False, logging_level="ERROR"
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture
+def perceiver() -> Command:
+    """The command line in a process of its own, with wide lines."""
+
+    def run(*words: str | Path, check: bool = True, env: dict[str, str] | None = None) -> Any:
+        environment = {**os.environ, "COLUMNS": "300", "MLFLOW_DISABLE_TELEMETRY": "true", **(env or {})}
+        command = [sys.executable, "-m", "pipelines", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"status {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Unpacks one of the real sets."""
+    source = os.environ.get("PERCEIVER_TEST_DATA")
+    if not source:
+        pytest.skip("PERCEIVER_TEST_DATA is not set: it names the folder of the real sets' .tar.xz")
+    folder = tmp_path_factory.mktemp("real")
+
+    def unpack(archive: str) -> Path:
+        path = Path(source) / f"{archive}.tar.xz"
+        if not path.exists():
+            pytest.skip(f"{path.name} is not in PERCEIVER_TEST_DATA")
+        subprocess.run(["tar", "xJf", str(path), "-C", str(folder)], check=True)
+        return folder
+
+    return unpack
+
+
+@pytest.fixture
+def shards(settings: RunSettings) -> Shards:
+    """The shards of the small run, built in this process."""
+
+    def build(works: list[Work], data: DataSettings, root: Path, home: Path) -> Iterator[int]:
+        for work in works:
+            yield build_shard(work, data, root, home)["planned"]
+
+    return shard_with(build, settings.data, settings.shards, lambda done, total: None)[0]

@@ -1,0 +1,112 @@
+"""Run files are saved command lines."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.mistake import UserError
+from perceiver.settings import PRESETS
+from pipelines.settings import RunSettings, as_options, as_params, read
+
+RUNS = sorted((Path(__file__).parents[2] / "pipelines" / "runs").glob("*.toml"))
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return str(path)
+
+
+LEAST = 'name = "a"\n[data]\nraw = "raw"\n'
+
+
+def test_every_key_becomes_an_option() -> None:
+    table = {
+        "name": "a",
+        "data": {"modalities": ["image", "audio"], "image": {"size": 8}},
+        "train": {"save_every": 3},
+    }
+
+    options = list(as_options(table))
+
+    assert options == [
+        "--name", "a", "--data.modalities", "image", "audio", "--data.image.size", "8",
+        "--train.save-every", "3",
+    ]  # fmt: skip
+
+
+def test_options_win_over_the_run_file(tmp_path: Path) -> None:
+    settings = read(written(tmp_path, LEAST + "[train]\nbatch = 8\n"), ["--train.batch", "16"])
+
+    assert settings.train.batch == 16
+
+
+def test_a_preset_stands_behind_the_run_file_whoever_names_it(tmp_path: Path) -> None:
+    path = written(tmp_path, LEAST + "[model]\nlatents = 8\n")
+
+    settings = read(path, ["--model.preset=modelnet40"])
+
+    assert settings.model.latents == 8
+    assert settings.model.width == PRESETS["modelnet40"]["model.width"]
+
+
+def test_settings_remember_their_run_file(tmp_path: Path) -> None:
+    path = written(tmp_path, LEAST)
+
+    assert read(path, []).run_file == path
+
+
+def test_workers_get_absolute_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    placed = read(written(tmp_path, LEAST), []).placed()
+
+    assert placed.workspace == str(tmp_path / "work")
+    assert placed.data.raw == str(tmp_path / "raw")
+    assert placed.shards == str(tmp_path / "work" / "shards")
+
+
+def test_the_tracking_store_is_sqlite_in_the_workspace_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, LEAST)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    by_default = read(path, ["--workspace", str(tmp_path)]).tracking_uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from.environment")
+    from_environment = read(path, []).tracking_uri
+    from_option = read(path, ["--tracking.uri", "http://from.option"]).tracking_uri
+
+    assert by_default == f"sqlite:///{tmp_path}/mlflow.db"
+    assert (from_environment, from_option) == ("http://from.environment", "http://from.option")
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:b", "a.b", "", "it's"])
+def test_a_name_that_the_registry_would_refuse_is_refused_at_once(name: str, settings: RunSettings) -> None:
+    with pytest.raises(ValueError, match="the registry takes no name"):
+        RunSettings(name=name, data=settings.data)
+
+
+def test_a_missing_run_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"There is no run file nowhere\.toml"):
+        read("nowhere.toml", [])
+
+
+def test_a_run_file_that_is_no_toml_is_named_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"run\.toml is not TOML: .*line 1"):
+        read(written(tmp_path, "name = digits\n"), [])
+
+
+def test_every_setting_is_a_parameter_as_text(settings: RunSettings) -> None:
+    params = as_params(settings)
+
+    assert params["train.batch"] == "12"
+    assert params["data.modalities"] == '["image"]'
+    assert all(isinstance(value, str) for value in params.values())
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_every_shipped_run_file_is_understood(path: Path) -> None:
+    settings = read(str(path), [])
+
+    assert settings.name
+    assert path.read_text().startswith("#"), "a run file opens with what it does"

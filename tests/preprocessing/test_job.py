@@ -1,0 +1,294 @@
+"""Sharding accounts for every file, gives the same bytes each time, and goes on where it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from making import picture, pictures, published, settings, sharded, sound
+
+from cluster.mistake import UserError
+from preprocessing.job import check
+from preprocessing.settings import ImageSettings
+from preprocessing.shards import Shards
+
+
+def quarantine(place: Path) -> dict[str, str]:
+    rows = pq.read_table(place / "quarantine.parquet").to_pylist()
+    return {row["source"]: row["reason"] for row in rows}
+
+
+def test_every_file_is_in_a_sample_or_in_quarantine(tmp_path: Path) -> None:
+    raw = pictures(tmp_path / "raw", 20)
+    (raw / "cat" / "empty.png").touch()
+    (raw / "dog" / "page.png").write_text("<!DOCTYPE html>")
+    (raw / "dog" / "notes.txt").write_text("x")
+    (raw / "README").write_text("x")
+
+    shards, skipped = sharded(settings(raw, max_refused=1.0), tmp_path / "shards")
+
+    assert not skipped
+    assert (shards.found, shards.accepted_files, shards.quarantined) == (44, 40, 4)
+    assert sum(shards.counts.values()) == 40
+    assert quarantine(tmp_path / "shards") == {
+        "README": "unsupported",
+        "cat/empty.png": "empty",
+        "dog/notes.txt": "unsupported",
+        "dog/page.png": "not_media",
+    }
+
+
+def test_files_of_a_sample_that_lacks_a_modality_are_incomplete(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number in range(12):
+        for folder in ("cat", "dog"):
+            picture(raw / folder / f"{number}.png", seed=number)
+            sound(raw / folder / f"{number}.wav", seed=number)
+    (raw / "cat" / "0.wav").write_bytes(b"no sound at all")
+    (raw / "dog" / "1.wav").unlink()
+
+    asked = settings(raw, modalities=("image", "audio"), max_refused=1.0)
+    shards, _ = sharded(asked, tmp_path / "shards")
+
+    assert quarantine(tmp_path / "shards") == {
+        "cat/0.wav": "not_media",
+        "cat/0.png": "incomplete",
+        "dog/1.png": "incomplete",
+    }
+    assert (shards.found, shards.accepted_files, shards.quarantined) == (47, 44, 3)
+    assert sum(shards.counts.values()) == 22
+    assert sorted(shards.statistics) == ["audio", "image"]
+
+
+def test_the_index_has_the_columns_of_the_contract(tmp_path: Path) -> None:
+    sharded(settings(pictures(tmp_path / "raw", 10)), tmp_path / "shards")
+
+    index = pq.read_table(tmp_path / "shards" / "index.parquet")
+
+    assert index.column_names == ["key", "split", "label", "shard", "source", "source_sha256", "arrays"]
+    array = index.column("arrays")[0].as_py()[0]
+    assert {**array, "offset": 0} == {
+        "modality": "image", "dtype": "|u1", "shape": [8, 8, 3], "offset": 0, "length": 192,
+    }  # fmt: skip
+
+
+def test_a_second_run_finds_the_shards_up_to_date(tmp_path: Path) -> None:
+    asked = settings(pictures(tmp_path / "raw", 10))
+    first, _ = sharded(asked, tmp_path / "shards")
+
+    second, skipped = sharded(asked, tmp_path / "shards")
+
+    assert skipped
+    assert second == first == Shards.open(str(tmp_path / "shards"))
+    assert check(asked, str(tmp_path / "shards")) == (None, "up to date")
+
+
+def test_the_same_files_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        sharded(settings(pictures(tmp_path / folder, 15)), tmp_path / f"{folder}-shards")
+
+    assert published(tmp_path / "one-shards") == published(tmp_path / "two-shards")
+
+
+def test_a_file_rewritten_with_the_same_size_is_built_again(tmp_path: Path) -> None:
+    raw, place = pictures(tmp_path / "raw", 15), tmp_path / "shards"
+    before, _ = sharded(settings(raw), place)
+    old = published(place)
+    path = raw / "cat" / "003.png"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))  # the CRC of the last chunk, which has no pixels
+    os.utime(path, ns=(1, 1))
+
+    planned, why = check(settings(raw), str(place))
+    after, skipped = sharded(settings(raw), place)
+
+    assert planned is not None
+    assert why == "raw files were written since"
+    assert not skipped
+    assert after.digest != before.digest
+    changed = {name for name, content in published(place).items() if old.get(name) != content}
+    assert len([name for name in changed if name.endswith(".tar")]) == 1
+
+
+def test_files_whose_times_alone_changed_give_the_same_digest(tmp_path: Path) -> None:
+    raw = pictures(tmp_path / "raw", 15)
+    before, _ = sharded(settings(raw), tmp_path / "shards")
+    for path in raw.rglob("*.png"):
+        os.utime(path, ns=(1, 1))
+
+    after, skipped = sharded(settings(raw), tmp_path / "shards")
+
+    assert not skipped
+    assert after.digest == before.digest
+
+
+def test_added_files_make_a_new_plan_and_the_old_shards_go(tmp_path: Path) -> None:
+    raw, place = pictures(tmp_path / "raw", 15), tmp_path / "shards"
+    before, _ = sharded(settings(raw), place)
+    (place / "notes.tar").write_text("the user's own")
+    picture(raw / "cat" / "new.png", seed=77)
+
+    after, _ = sharded(settings(raw), place)
+
+    assert after.plan != before.plan
+    assert sum(after.counts.values()) == 31
+    assert {path.name for path in place.glob("*.tar")} == {*after.names, "notes.tar"}
+
+
+def test_a_missing_or_cut_shard_is_built_again(tmp_path: Path) -> None:
+    asked, place = settings(pictures(tmp_path / "raw", 15)), tmp_path / "shards"
+    sharded(asked, place)
+    whole = published(place)
+    first, second, *_ = sorted(place.glob("train*.tar"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:1000])
+
+    _, why = check(asked, str(place))
+    sharded(asked, place)
+
+    assert why.startswith("2 files of the shards are missing or cut short")
+    assert published(place) == whole
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+    raw, place = pictures(tmp_path / "raw", 10), str(tmp_path / "shards")
+    sharded(settings(raw), Path(place))
+
+    with pytest.raises(UserError) as refusal:
+        check(settings(raw, image=ImageSettings(size=16), shard_size=5), place)
+
+    assert "data.image.size: 8 there, 16 asked" in str(refusal.value)
+    assert "data.shard_size: 10 there, 5 asked" in str(refusal.value)
+    assert "data.image.fit" not in str(refusal.value)
+    assert "delete" in str(refusal.value)
+
+
+def test_too_many_refused_files_stop_the_run_with_a_table_and_a_way_out(tmp_path: Path) -> None:
+    raw, place = pictures(tmp_path / "raw", 15), tmp_path / "shards"
+    for number in range(3):
+        (raw / "cat" / f"bad{number}.png").touch()
+
+    with pytest.raises(UserError) as refusal:
+        sharded(settings(raw), place)
+
+    assert "3 of 33 files were refused, 9.1%" in str(refusal.value)
+    assert "empty              3  cat/bad0.png" in str(refusal.value)
+    assert "raise data.max_refused (now 0.05)" in str(refusal.value)
+    assert pq.read_table(place / "refused.parquet").num_rows == 3
+    with pytest.raises(UserError, match="no finished shards"):
+        Shards.open(str(place))
+    shards, _ = sharded(settings(raw, max_refused=0.1), place)
+    assert shards.quarantined == 3
+    assert not (place / "refused.parquet").exists()
+
+
+def test_nothing_to_train_on_stops_even_a_run_that_never_stops(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        (tmp_path / "raw" / name / "x.png").touch()
+
+    with pytest.raises(UserError, match="none is left to train on"):
+        sharded(settings(tmp_path / "raw", max_refused=1.0, val=0.0, test=0.0), tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (None, "no such folder"),
+        ([], "holds no file"),
+        (["cat"], "one class only, cat"),
+        (["test/cat", "test/dog"], "no sample to train on"),
+    ],
+)
+def test_a_raw_folder_that_cannot_be_used_is_refused(
+    tmp_path: Path, folders: list[str] | None, message: str
+) -> None:
+    raw = tmp_path / "raw"
+    if folders is not None:
+        raw.mkdir()
+        pictures(raw, 5, folders)
+
+    with pytest.raises(UserError, match=message):
+        check(settings(raw), str(tmp_path / "shards"))
+
+
+def test_a_folder_without_the_modality_says_what_is_there(tmp_path: Path) -> None:
+    raw = pictures(tmp_path / "raw", 5)
+
+    with pytest.raises(UserError, match=r"no sample of audio(.|\n)*not_asked +10"):
+        check(settings(raw, modalities=("audio",)), str(tmp_path / "shards"))
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_run(tmp_path: Path) -> None:
+    from preprocessing.build import build_shard
+
+    raw = pictures(tmp_path / "raw", 10)
+    planned, _ = check(settings(raw), str(tmp_path / "shards"))
+    assert planned is not None
+    for path in raw.rglob("*.png"):
+        path.write_bytes(b"other")
+
+    with pytest.raises(UserError, match="changed while it was read"):
+        build_shard(planned.works[0], settings(raw), raw, tmp_path)
+
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".tar", ".part")]
+
+
+def test_a_damaged_manifest_is_seen(tmp_path: Path) -> None:
+    asked, place = settings(pictures(tmp_path / "raw", 10)), tmp_path / "shards"
+    whole, _ = sharded(asked, place)
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["counts"]["train"] += 1
+    (place / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(UserError, match="is damaged"):
+        Shards.open(str(place))
+
+    again, _ = sharded(asked, place)
+    assert again == whole
+
+
+def test_killed_at_any_point_the_next_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    raw = pictures(tmp_path / "raw", 60)
+    sharded(settings(raw), tmp_path / "whole")
+    place = tmp_path / "killed"
+    built: list[set[int]] = []
+    for shards in (1, 4, 7):
+        command = [sys.executable, "-c", BUILD, str(raw), str(place), str(Path(__file__).parent)]
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while len(list(place.glob(".parts/*.json"))) < shards and child.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        built.append({path.stat().st_mtime_ns for path in place.glob(".parts/*.json")})
+        assert not (place / "manifest.json").exists()
+    (place / ".train-g0000-00000-000000000000.tar.1.part").write_text("half of a shard")
+
+    sharded(settings(raw), place)
+
+    assert published(place) == published(tmp_path / "whole")
+    assert built[0] < built[1] < built[2]  # what was finished was not built again
+    assert built[2] <= {path.stat().st_mtime_ns for path in place.glob(".parts/*.json")}
+
+
+BUILD = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [sys.argv[3], str(Path(sys.argv[3]).parents[1])]
+import making
+
+def slowly(*arguments):
+    for samples in making.in_this_process(*arguments):
+        time.sleep(0.1)
+        yield samples
+
+from preprocessing.job import shard_with
+shard_with(slowly, making.settings(Path(sys.argv[1])), sys.argv[2], lambda *_: None)
+"""

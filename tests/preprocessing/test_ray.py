@@ -1,0 +1,51 @@
+"""On Ray, the same bytes as in one process."""
+
+from pathlib import Path
+
+import pytest
+from making import picture, pictures, published, settings, sharded
+
+from cluster.mistake import UserError
+from preprocessing.job import check, shard
+
+# Ray 2.60 warns of the defaults that it sets itself.
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_ray_builds_the_same_bytes_as_one_process(tmp_path: Path, cpus: int, ray_session: None) -> None:
+    import ray
+
+    asked = settings(pictures(tmp_path / "raw", 45))
+    (tmp_path / "raw" / "cat" / "empty.png").touch()
+    sharded(asked, tmp_path / "alone")
+    context = ray.data.DataContext.get_current()
+    limits = context.execution_options.resource_limits
+    seen: list[tuple[int, int]] = []
+
+    try:
+        context.execution_options.resource_limits = limits.copy(cpu=cpus)
+        _, skipped = shard(asked, str(tmp_path / "ray"), lambda done, total: seen.append((done, total)))
+    finally:
+        context.execution_options.resource_limits = limits
+
+    assert not skipped
+    assert published(tmp_path / "ray") == published(tmp_path / "alone")
+    assert seen[0] == (0, 91)
+    assert seen[-1] == (91, 91)
+    assert sorted(seen) == seen
+
+
+def test_a_users_mistake_in_a_task_comes_back_as_one(
+    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = settings(pictures(tmp_path / "raw", 10))
+    stale, why = check(asked, str(tmp_path / "shards"))
+    picture(tmp_path / "raw" / "cat" / "003.png", seed=99, size=20)
+    monkeypatch.setattr("preprocessing.job.check", lambda *_: (stale, why))
+
+    with pytest.raises(UserError, match="changed while it was read") as mistake:
+        shard(asked, str(tmp_path / "shards"), lambda *_: None)
+
+    assert type(mistake.value) is UserError
+    assert "Traceback" not in str(mistake.value)
