@@ -27,9 +27,9 @@ Answer = dict[str, Any]
 
 def show(settings: RunSettings) -> Answer:
     """The resolved settings, and what each stage would do and why; nothing is made."""
-    reasons = look_ahead(settings)
     for name, value in as_params(settings).items():
         say(f"  {name} = {value}")
+    reasons = look_ahead(settings)
     for stage, reason in reasons.items():
         say(f"{stage:9} {'would run: ' + reason if reason else 'up to date'}")
     return {"settings": asdict(settings), "stages": reasons}

@@ -127,7 +127,7 @@ class Tracker:
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
 
     def register(self, model: Mapping[str, Any], tags: Mapping[str, str]) -> int:
-        """Log a model (arguments of `mlflow.pyfunc.log_model`) and register it under the alias; its version."""
+        """Log a model (arguments of `mlflow.pyfunc.log_model`), register it with the alias; its version."""
         mlflow, name = _mlflow(), self.settings.name
         mlflow.set_tracking_uri(self.settings.tracking_uri)
         with mlflow.start_run(run_id=self.run_id):

@@ -231,9 +231,7 @@ def test_each_stage_alone_answers_with_its_keys(finished: Finished, perceiver: C
     assert (answers["train"]["step"], answers["train"]["samples_seen"]) == (60, 720)
 
 
-def test_show_says_that_all_is_done_and_what_more_steps_would_do(
-    finished: Finished, perceiver: Command
-) -> None:
+def test_show_tells_what_is_done_and_what_more_steps_would_do(finished: Finished, perceiver: Command) -> None:
     done = perceiver("show", finished.run_file)
     more = perceiver("show", finished.run_file, "--train.steps", "80", "--json")
 
