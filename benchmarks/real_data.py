@@ -37,17 +37,18 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", choices=[*SETS, []], default=list(SETS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="cores of each training process")
     parser.add_argument("--work", type=Path, default=Path("work/real"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/real_data.json"))
     options = parser.parse_args()
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     for name in options.sets:
         for seed in seeds:
-            record(options.out, measure(name, seed, options.work))
+            record(options.out, measure(name, seed, options.work, options.threads))
     print(table(json.loads(options.out.read_text())))
 
 
-def measure(name: str, seed: int, work: Path) -> dict[str, Any]:
+def measure(name: str, seed: int, work: Path, threads: int) -> dict[str, Any]:
     """One whole run; what `perceiver run --json` and the artifacts say."""
     archive, folder, run_file, target, baseline = SETS[name]
     raw = unpacked(archive, work / "raw") / folder
@@ -61,6 +62,7 @@ def measure(name: str, seed: int, work: Path) -> dict[str, Any]:
         "--tracking.uri",
         f"sqlite:///{work}/mlflow.db",
     ]
+    command += ["--cluster.cpus-per-worker", str(threads)]
     command += ["--data.shards", str(work / f"shards-{archive}-{run_file}")]
     began = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
@@ -69,7 +71,7 @@ def measure(name: str, seed: int, work: Path) -> dict[str, Any]:
     manifest = json.loads((work / f"shards-{archive}-{run_file}" / "manifest.json").read_text())
     return {
         "set": name, "seed": seed, "accuracy": metrics["test/accuracy"], "seconds": round(seconds),
-        "asked": target, "baseline": baseline, "run_file": run_file, "cores": os.cpu_count(),
+        "asked": target, "baseline": baseline, "run_file": run_file, "threads": threads,
         "found": manifest["found"], "accepted_files": manifest["accepted_files"],
         "quarantined": manifest["quarantined"], "samples": manifest["counts"],
     }  # fmt: skip

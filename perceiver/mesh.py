@@ -17,13 +17,15 @@ from perceiver.positions import features, frequencies
 from perceiver.segment import Arrays, Input, Raw, Seeds, Segment, uniform_arrays
 from perceiver.settings import MeshAugmentation, ModelSettings, TrainSettings
 
+PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeshSpec:
     points: int
     """Points that the model sees."""
     channels: int
-    """3: coordinates; 6: coordinates and normals."""
+    """Stored: 3 coordinates; 6 with normals."""
     bands: int
     """Fourier bands per axis."""
     max_frequency: float
@@ -51,7 +53,7 @@ class MeshInput(Input):
         f = frequencies(spec.bands, spec.max_frequency).to(torch.float32)
         self.register_buffer("frequencies", f, persistent=False)
         self.positions = spec.points
-        self.channels = spec.channels + 3 * 2 * spec.bands
+        self.channels = 3 * (1 + 2 * spec.bands) + (len(PRODUCTS) if spec.channels == 6 else 0)
 
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:
         """Stored points are in random order: any of them, or the first, are an even sample."""
@@ -94,7 +96,17 @@ class MeshInput(Input):
     def forward(self, raw: Raw) -> Segment:
         cloud = raw.values.to(torch.float32)
         position = features(cloud[..., :3], self.frequencies).flatten(2)
-        return Segment(torch.cat([position, cloud[..., 3:]], -1))
+        return Segment(torch.cat([position, unsigned(cloud[..., 3:])], -1))
+
+
+def unsigned(normal: Float[Tensor, "B M E"]) -> Float[Tensor, "B M Q"]:
+    """The products of a normal's coordinates, the same for n and -n; nothing where there are no normals.
+
+    In a polygon soup neighbouring faces are wound at random, so a normal's sign tells nothing.
+    """
+    if not normal.shape[-1]:
+        return normal
+    return torch.stack([normal[..., i] * normal[..., j] for i, j in PRODUCTS], -1)
 
 
 def posed(seeds: Seeds, chosen: MeshAugmentation) -> Float[Tensor, "B 3 3"]:

@@ -113,6 +113,9 @@ class ModelSettings:
     """Who shares weights: paper (cross-attends 2..n one set, latent transformers one set), none, all."""
     encoding: int = 4
     """Least channels of the learned modality encoding, where a sample holds several modalities (chosen)."""
+    views: int = 1
+    """Windows or subsets of a sample whose probabilities are averaged when it is evaluated or served
+    (paper: 16 clips on AudioSet); 1: the middle of a clip, the first points of a cloud."""
     image: ImageTokens = field(default_factory=ImageTokens)
     """How an image becomes positions."""
     audio: AudioTokens = field(default_factory=AudioTokens)
@@ -123,7 +126,18 @@ class ModelSettings:
     """How video becomes positions."""
 
     def __post_init__(self) -> None:
-        for name in ("latents", "width", "heads", "cross_heads", "blocks", "layers", "bands", "encoding"):
+        counts = (
+            "latents",
+            "width",
+            "heads",
+            "cross_heads",
+            "blocks",
+            "layers",
+            "bands",
+            "encoding",
+            "views",
+        )
+        for name in counts:
             _whole(f"model.{name.replace('_', '-')}", getattr(self, name))
         _require(
             self.width % self.heads == 0,

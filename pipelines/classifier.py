@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import Tensor
 
 from perceiver.description import build, describe
+from perceiver.draws import sample_seeds
 from perceiver.model import Perceiver, Sample
 from perceiver.step import computing
 
@@ -41,13 +43,23 @@ class Classifier:
         model.load_state_dict(load_file(weights))
         return cls(model.to(device).eval(), tuple(made["classes"]), made["precision"], device)
 
-    @torch.no_grad()
     def probabilities(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """[B, K] for samples that hold the stored arrays of every modality."""
-        batch = self.model.collate(samples, None)
+        """[B, K] for samples that hold the stored arrays of every modality: the mean over the views."""
+        views = self.model.settings.views
+        seeds = [view_seeds(view, len(samples)) for view in range(views)] if views > 1 else [None]
+        return torch.stack([self._view(samples, seed) for seed in seeds]).mean(0).cpu().numpy()
+
+    @torch.no_grad()
+    def _view(self, samples: Sequence[Sample], seeds: Tensor | None) -> Tensor:
+        batch = self.model.collate(samples, seeds)
         with computing(self.precision, self.device):
             logits = self.model({modality: raw.to(self.device) for modality, raw in batch.items()})
-        return logits.float().softmax(1).cpu().numpy()
+        return logits.float().softmax(1)
+
+
+def view_seeds(view: int, samples: int) -> Tensor:
+    """Seeds that draw the same windows for the same view, whatever else is in the batch."""
+    return sample_seeds(0, torch.full((samples,), view), torch.zeros(samples, dtype=torch.int64))
 
 
 def description(model: Perceiver, classes: Sequence[str], precision: str) -> Mapping[str, Any]:

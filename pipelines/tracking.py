@@ -130,7 +130,9 @@ class Tracker:
         """Log a model (arguments of `mlflow.pyfunc.log_model`), register it with the alias; its version."""
         mlflow, name = _mlflow(), self.settings.name
         mlflow.set_tracking_uri(self.settings.tracking_uri)
-        with mlflow.start_run(run_id=self.run_id):
+        # The served model has a signature; MLflow asks for type hints as another way to the same, past any
+        # filter, so its warnings are taken in instead.
+        with mlflow.start_run(run_id=self.run_id), warnings.catch_warnings(record=True):
             info = mlflow.pyfunc.log_model(name="model", **model)
         if not self.client.search_registered_models(f"name = '{name}'"):
             self.client.create_registered_model(name)
@@ -147,8 +149,6 @@ def _mlflow() -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # The served model has a signature; MLflow asks for type hints as another way to the same.
-    warnings.filterwarnings("ignore", message=r"(?s).*Add type hints to the `predict` method")
     return mlflow
 
 

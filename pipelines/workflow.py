@@ -41,9 +41,7 @@ def shard(settings: RunSettings) -> tuple[Shards, bool]:
         shards, _ = job.shard(settings.data, settings.shards, lambda done, total: advance(done, total, ""))
     say(f"shard: {_counts(shards)} in {settings.shards}, from {shards.found:,} files")
     if shards.quarantined:
-        say(
-            f"shard: {shards.quarantined:,} files are no samples; {settings.shards}/quarantine.parquet says why"
-        )
+        say(f"shard: {shards.quarantined:,} are no samples; {settings.shards}/quarantine.parquet says why")
     layout = Layout.of(settings, shards.digest)
     layout.folder.mkdir(parents=True, exist_ok=True)
     write_whole(layout.sharding, json.dumps({"began": began, "ended": time.time()}).encode())

@@ -139,3 +139,11 @@ def shards(settings: RunSettings) -> Shards:
             yield build_shard(work, data, root, home)["planned"]
 
     return shard_with(build, settings.data, settings.shards, lambda done, total: None)[0]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Threads of small operations wait for each other longer than they work."""
+    import torch
+
+    torch.set_num_threads(1)

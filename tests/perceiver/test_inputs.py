@@ -330,4 +330,17 @@ def test_a_float16_cloud_is_read_to_its_last_digit(specs: dict[str, Spec]) -> No
     values = MeshInput(spec)(MeshInput(spec).collate([cloud], None)).values[0]
 
     assert torch.equal(values[:, 0], torch.from_numpy(cloud[:20, 0]).float())
-    assert torch.equal(values[:, -3:], torch.from_numpy(cloud[:20, 3:]).float())
+    normal = torch.from_numpy(cloud[:20, 3:]).float()
+    assert torch.equal(values[:, -6:-3], normal.square())
+
+
+def test_the_sign_of_a_normal_is_never_seen(specs: dict[str, Spec]) -> None:
+    part = MeshInput(specs["mesh"])  # type: ignore[arg-type]
+    cloud = torch.randn(2, 20, 6)
+    turned_over = torch.cat([cloud[..., :3], -cloud[..., 3:]], -1)
+    other = torch.cat([cloud[..., :3], cloud[..., 3:].roll(1, -1)], -1)
+
+    seen = part(Raw(cloud)).values
+
+    assert torch.equal(part(Raw(turned_over)).values, seen)
+    assert not torch.equal(part(Raw(other)).values, seen)

@@ -35,8 +35,10 @@ SETS = {
     ),
     "surveillance2": (
         "dev-video-surveillance2", "video/surveillance2",
-        {"modalities": ("video", "audio"), "max_refused": 0.1, "shard_size": 10, "video": VideoSettings(size=32)},
-        5, 99,
+        {
+            "modalities": ("video", "audio"), "max_refused": 0.1, "shard_size": 10,
+            "video": VideoSettings(size=32),
+        }, 5, 99,
     ),
 }  # fmt: skip
 

@@ -174,7 +174,7 @@ np.save("classes.npy", np.array(answers["class"].tolist()))
     done = subprocess.run(
         [sys.executable, "-c", script, finished.settings.tracking_uri],
         cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

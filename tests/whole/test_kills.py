@@ -1,0 +1,93 @@
+"""A run that is killed outright goes on with the same command, and ends as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import pytest
+from small_runs import Command
+
+from pipelines import checkpoints
+from pipelines.layout import Layout
+from pipelines.loop import loop
+from pipelines.settings import RunSettings, read
+from preprocessing.shards import Shards
+
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+def kill_once_saved(command: list[str], folder: Path) -> None:
+    """Start the command, and SIGKILL it with all its children as soon as a checkpoint is there."""
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + 180
+        while not any(folder.glob("step-*")):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < until, "no checkpoint came"
+            time.sleep(0.02)
+    finally:
+        for pid in [*_children(process.pid), process.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def _children(pid: int) -> list[int]:
+    """All descendants: Ray's processes leave the session, so a process group would miss them."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+    found, waiting = [], [pid]
+    while waiting:
+        parent = waiting.pop()
+        young = [child for child, of in parents.items() if of == parent]
+        found += young
+        waiting += young
+    return found
+
+
+def test_a_training_killed_outright_ends_with_the_same_bytes_and_one_whole_curve(
+    perceiver: Command, run_file: Path, settings: RunSettings, shards: Shards, tmp_path: Path
+) -> None:
+    options = ["--train.steps", "200", "--train.save-every", "5"]
+    layout = Layout.of(settings, shards.digest)
+    command = [sys.executable, "-m", "pipelines", "train", str(run_file), *options]
+
+    kill_once_saved(command, layout.checkpoints)
+    reached = max(int(path.name.split("-")[1]) for path in layout.checkpoints.glob("step-*"))
+    again = perceiver("train", run_file, *options, "--json")
+
+    assert 0 < reached < 200, "the kill came in between"
+    assert "it was interrupted" in again.stderr
+    undisturbed = read(str(run_file), [*options, "--workspace", str(tmp_path / "undisturbed")])
+    undisturbed = replace(undisturbed, data=replace(undisturbed.data, shards=settings.shards))
+    loop(undisturbed, lambda point: None)
+    expected, _ = checkpoints.newest(Layout.of(undisturbed, shards.digest).checkpoints)
+    found, _ = checkpoints.newest(layout.checkpoints)
+    assert expected is not None
+    assert found is not None
+    assert found.weights == expected.weights
+    curve = mlflow.MlflowClient(settings.tracking_uri).get_metric_history(
+        json.loads(again.stdout)["run_id"], "train/loss"
+    )
+    steps = [point.step for point in curve]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 200
