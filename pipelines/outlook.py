@@ -26,11 +26,12 @@ def look_ahead(settings: RunSettings) -> Reasons:
     planned, reason = job.check(settings.data, settings.shards)
     if planned:
         _refuse_batch(settings, sum(len(work.samples) for work in planned.works if work.split == "train"))
+        _refuse_model(settings)
         later = "the shards come first"
         return {"shard": reason, "train": later, "evaluate": later, "register": later}
     shards = Shards.open(settings.shards)
     layout = Layout.of(settings, shards.digest)
-    reasons = {"shard": "", "train": why_train(settings, shards)}
+    reasons: Reasons = {"shard": "", "train": why_train(settings, shards)}
     trained = Trained.open(layout.trained)
     if reasons["train"] or trained is None:
         return {**reasons, "evaluate": "the training comes first", "register": "the training comes first"}
@@ -47,6 +48,7 @@ def why_train(settings: RunSettings, shards: Shards) -> str:
     layout = Layout.of(settings, shards.digest)
     if layout.run.exists():
         refuse_change(json.loads(layout.run.read_bytes())["settings"], settings, layout)
+    _refuse_model(settings)
     steps = settings.train.total(shards.counts["train"])
     trained = Trained.open(layout.trained)
     if trained is None:
@@ -76,6 +78,20 @@ def why_register(settings: RunSettings, trained: Trained, layout: Layout) -> str
     if version.weights != trained.weights:
         return f"version {version.version} holds older weights"
     return "" if version.model == settings.name else f"it is registered as {version.model}"
+
+
+def _refuse_model(settings: RunSettings) -> None:
+    """A model that the data settings do not fit is found out on a device without memory."""
+    import torch
+
+    from perceiver.model import Perceiver
+    from pipelines.specs import specs
+
+    try:
+        with torch.device("meta"):
+            Perceiver(settings.model, specs(settings, {}), classes=2)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _refuse_batch(settings: RunSettings, samples: int) -> None:

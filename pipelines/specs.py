@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from cluster.mistake import UserError
 from perceiver.audio import AudioSpec
 from perceiver.image import ImageSpec
 from perceiver.inputs import Spec
@@ -21,15 +20,12 @@ def specs(settings: RunSettings, statistics: Mapping[str, Sums]) -> dict[str, Sp
     """The specification of each modality, in the order of `data.modalities`.
 
     Raises:
-        UserError: the settings of the data and of the model do not fit together.
+        ValueError: the settings of the data and of the model do not fit together.
     """
-    try:
-        return {
-            modality: _SPECS[modality](settings, statistics.get(modality))
-            for modality in settings.data.modalities
-        }
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return {
+        modality: _SPECS[modality](settings, statistics.get(modality))
+        for modality in settings.data.modalities
+    }
 
 
 def _image(settings: RunSettings, sums: Sums | None) -> Spec:

@@ -95,6 +95,22 @@ def test_heads_that_do_not_divide_the_width_get_a_width_that_fits(refused: Comma
     assert "a width of 18 would do" in said
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "fact"),
+    [
+        ("--model.image.patch", "3", "does not divide the image"),
+        ("--model.cross-heads", "5", "does not divide"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused_before_ray(
+    refused: Command, option: str, value: str, fact: str
+) -> None:
+    said = refused(option, value)
+
+    assert fact in said
+    assert "shard:" not in said
+
+
 def test_an_unknown_modality_is_answered_with_the_list(refused: Command) -> None:
     said = refused("--data.modalities", "smell")
 
