@@ -68,9 +68,7 @@ def prepared(folder: Path) -> dict[str, str]:
     digits.write(folder / "raw")
     (folder / "empty").mkdir()
     shutil.copytree(folder / "raw" / "0", folder / "one" / "0")
-    return {
-        "RUN": str(RUN), "RAW": str(folder / "raw"), "EMPTY": str(folder / "empty"), "ONE": str(folder / "one"),
-    }  # fmt: skip
+    return {"RUN": str(RUN), **{name.upper(): str(folder / name) for name in ("raw", "empty", "one")}}
 
 
 def asked(words: list[str], status: int, folder: str) -> float:

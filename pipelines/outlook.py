@@ -1,6 +1,7 @@
 """Why each stage would run, and what cannot be done at all: found out in seconds, before Ray starts."""
 
 import json
+from pathlib import Path
 
 from cluster import session
 from cluster.mistake import UserError
@@ -54,7 +55,9 @@ def why_train(settings: RunSettings, shards: Shards) -> str:
     if trained is None:
         begun = any(layout.checkpoints.glob("step-*"))
         return "it was interrupted" if begun else f"nothing is trained on these shards yet ({steps:,} steps)"
-    return "" if trained.step >= steps else f"step {trained.step:,} of {steps:,} is reached"
+    if trained.step < steps:
+        return f"step {trained.step:,} of {steps:,} is reached"
+    return "" if Path(trained.checkpoint).is_dir() else f"its checkpoint {trained.checkpoint} is gone"
 
 
 def why_evaluate(settings: RunSettings, shards: Shards, trained: Trained) -> str:

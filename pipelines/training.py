@@ -182,11 +182,15 @@ def _rank(config: dict[str, Any]) -> None:
     """
     import ray
     import torch
+    from ray.train.torch import get_device
 
     mailbox = config["mailbox"]
     if ray.get(mailbox.refused.remote()):
         return
-    torch.set_num_threads(max(1, int(config["threads"])))
+    torch.set_num_threads(config["threads"])
+    if config["settings"].cluster.gpus_per_worker:
+        # All GPUs of a node are visible to all of its workers; this one's is not the first.
+        torch.cuda.set_device(get_device())
     try:
         loop(config["settings"], mailbox.put.remote)
     except UserError as error:
