@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlparse
 
 from cluster.mistake import UserError
@@ -42,18 +45,25 @@ def local_path(place: str) -> Path:
     return Path(urlparse(place).path if scheme else place).expanduser().absolute()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, then rename it: `path` holds all of it or what it held before."""
+@contextmanager
+def whole_file(path: Path) -> Generator[BinaryIO]:
+    """A file beside `path` that takes its name when it is whole and on the disk, or never."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with aside.open("wb") as file:
-            file.write(data)
+        with aside.open("wb", buffering=2**20) as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
         sync_folder(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Give `path` this content: it holds all of it, or what it held before."""
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def sync_folder(path: Path) -> None:

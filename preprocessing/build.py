@@ -7,8 +7,6 @@ written last and is the only mark that the shard is finished.
 import hashlib
 import json
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +14,7 @@ from typing import Any, BinaryIO
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
-from cluster.storage import sync_folder, write_whole
+from cluster.storage import whole_file, write_whole
 from preprocessing import source, statistics
 from preprocessing.decoders.table import DECODERS
 from preprocessing.inventory import ending, printable
@@ -60,7 +58,8 @@ def build_shard(work: Work, settings: DataSettings, root: Path, place: Path) -> 
     refused: list[Refusal] = []
     sums: Sums = {}
     accepted_files = 0
-    with published(place / f"{work.name}.tar") as file:
+    with whole_file(place / f"{work.name}.tar") as plain:
+        file = HashedFile(plain)
         tar = TarWriter(file)  # pyright: ignore[reportArgumentType]
         for sample in work.samples:
             outcome = read_sample(sample, settings, root)
@@ -182,18 +181,3 @@ def sample_key(hashes: dict[str, str]) -> str:
     for path, content in hashes.items():
         whole.update(os.fsencode(path) + b"\0" + content.encode() + b"\0")
     return whole.hexdigest()[:24]
-
-
-@contextmanager
-def published(path: Path) -> Generator[HashedFile]:
-    """A file that gets its name when it is whole and on the disk, or never."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with aside.open("wb", buffering=2**20) as file:
-            yield HashedFile(file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        sync_folder(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
