@@ -9,6 +9,7 @@ raw files to a registered model, on an otherwise idle machine if the seconds are
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from pipelines.runs import digits
 
 RUNS = Path(__file__).parent.parent / "pipelines" / "runs"
 
@@ -25,6 +28,7 @@ SETS = {
     "fsdd-raw": ("dev-audio-fsdd", "audio/fsdd", "spoken_digits_raw.toml", 0.60, 0.40),
     "psb12": ("dev-meshes-psb12", "meshes/psb12", "meshes.toml", 0.80, 0.77),
     "cifar10": ("dev-images-cifar10", "images/cifar10", "cifar10.toml", 0.58, 0.54),
+    "digit-pairs": ("dev-audio-fsdd", "pairs", "image_audio.toml", None, None),
     "surveillance2": ("dev-video-surveillance2", "video/surveillance2", "video_audio.toml", None, 0.79),
 }
 
@@ -52,6 +56,8 @@ def measure(name: str, seed: int, work: Path, threads: int) -> dict[str, Any]:
     """One whole run; what `perceiver run --json` and the artifacts say."""
     archive, folder, run_file, target, baseline = SETS[name]
     raw = unpacked(archive, work / "raw") / folder
+    if name == "digit-pairs":
+        pair_digits(raw.parent)
     workspace = work / f"{name}-{seed}"
     command = [sys.executable, "-m", "pipelines", "run", str(RUNS / run_file), "--json", "--seed", str(seed)]
     command += [
@@ -90,6 +96,18 @@ def unpacked(archive: str, folder: Path) -> Path:
     return folder.absolute()
 
 
+def pair_digits(folder: Path) -> None:
+    """Written and spoken digits of the same class under one name: scikit-learn's pictures, fsdd's sounds."""
+    digits.write(folder / "written")
+    for digit in map(str, range(10)):
+        place = folder / "pairs" / digit
+        place.mkdir(parents=True, exist_ok=True)
+        sounds = sorted((folder / "audio" / "fsdd").glob(f"*/digit_{digit}/*.wav"))
+        for picture, sound in zip(sorted((folder / "written" / digit).iterdir()), sounds, strict=False):
+            shutil.copy(picture, place / f"{sound.stem}.png")
+            shutil.copy(sound, place / sound.name)
+
+
 def record(out: Path, result: dict[str, Any]) -> None:
     """Keep the result; an older one of the same set and seed gives way."""
     print(json.dumps(result), flush=True)
@@ -122,7 +140,8 @@ def rows(results: list[dict[str, Any]]) -> Iterator[str]:
             mean = f" (mean {statistics.mean(one['accuracy'] for one in mine):.4f})" if len(mine) > 1 else ""
             seconds = ", ".join(str(one["seconds"]) for one in mine)
             asked = mine[0]["asked"] or "-"
-            yield f"| {name} | {figures}{mean} | {asked} | {mine[0]['baseline']} | {seconds} |"
+            baseline = mine[0]["baseline"] or "-"
+            yield f"| {name} | {figures}{mean} | {asked} | {baseline} | {seconds} |"
 
 
 if __name__ == "__main__":
