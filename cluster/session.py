@@ -31,7 +31,7 @@ def check(settings: ClusterSettings) -> None:
         )
     try:
         socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise UserError(
             f"No Ray cluster answers at {settings.address} ({error}). Start one there with "
             f"`ray start --head --port={port}`, or leave out cluster.address to run on this machine."
@@ -68,8 +68,8 @@ def _start(address: str, scratch: str) -> None:
     own: Any = {"include_dashboard": False, "_temp_dir": scratch} if scratch else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except ConnectionError as error:
+    except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"No Ray cluster answers at {address}: {error}. Start one with `ray start --head`, "
-            f"or leave out cluster.address."
+            f"The Ray cluster at {address} cannot be joined: {error}. Start one with `ray start --head`, "
+            f"run this on one of its nodes, or leave out cluster.address."
         ) from error

@@ -13,7 +13,7 @@ class ClusterSettings:
     workers: int = 1
     """Training processes, one rank each."""
     cpus_per_worker: int = 0
-    """CPU cores of each training process; 0 shares this machine's cores evenly."""
+    """CPU cores of each training process; 0: as many as leave room for all on the cluster's nodes."""
     gpus_per_worker: int = 0
     """GPUs of each training process: 0 trains on the CPU (gloo), 1 on GPUs (NCCL)."""
     retries: int = 3

@@ -24,8 +24,8 @@ def folder(place: str) -> Path:
             pass
     except OSError as error:
         raise UserError(
-            f"{place} cannot be written: {error.strerror or error}. Name a folder that you may write, "
-            f"for example --workspace work."
+            f"{place} cannot be written: {error.strerror or error}. Name another folder "
+            f"(--workspace, or --data.shards for the shards)."
         ) from error
     return path
 

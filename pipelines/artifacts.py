@@ -42,7 +42,7 @@ class Trained(Artifact):
     """A finished training."""
 
     checkpoint: str
-    """Folder of the last checkpoint."""
+    """Name of the last checkpoint's folder."""
     weights: str
     """sha256 of the weights to evaluate and register."""
     run_id: str

@@ -45,7 +45,7 @@ class Checkpoint:
 def save(
     place: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]
 ) -> Path:
-    """Seal a checkpoint under `place` and drop all but the newest; its folder."""
+    """Seal a checkpoint under `place` and drop all but it and the one before; its folder."""
     place.mkdir(parents=True, exist_ok=True)
     final = place / f"step-{step:08d}"
     aside = place / f".{final.name}.{os.getpid()}.part"
@@ -60,7 +60,7 @@ def save(
     shutil.rmtree(final, ignore_errors=True)
     aside.rename(final)
     sync_folder(place)
-    _drop_old(place)
+    _drop_others(place, step)
     return final
 
 
@@ -89,9 +89,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder=folder, step=record["step"], samples_seen=record["samples_seen"], record=record)
 
 
-def _drop_old(place: Path) -> None:
-    for folder in sorted(place.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(folder)
+def _drop_others(place: Path, step: int) -> None:
+    """Keep the checkpoint of `step` and the one before; a later one is torn, or this were not saved."""
+    whole = sorted(folder for folder in place.glob("step-*") if folder.name <= f"step-{step:08d}")[-KEPT:]
+    for folder in place.glob("step-*"):
+        if folder not in whole:
+            shutil.rmtree(folder)
     for leftover in place.glob(".step-*.part"):
         shutil.rmtree(leftover, ignore_errors=True)
 

@@ -35,10 +35,10 @@ class Classifier:
     device: torch.device
 
     @classmethod
-    def load(cls, description: str | Path, weights: str | Path) -> "Classifier":
-        """Build the described model and give it its weights; on the GPU where there is one."""
+    def load(cls, description: str | Path, weights: str | Path, place: str = "cpu") -> "Classifier":
+        """Build the described model and give it its weights, on the device `place`."""
         made = json.loads(Path(description).read_bytes())
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(place)
         model = build(made["model"])
         model.load_state_dict(load_file(weights))
         return cls(model.to(device).eval(), tuple(made["classes"]), made["precision"], device)

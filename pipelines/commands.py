@@ -1,12 +1,14 @@
 """What each command does, what it tells the person, and the object that --json prints."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from cluster.mistake import UserError
@@ -15,7 +17,7 @@ from cluster.session import session
 from cluster.storage import folder
 from pipelines import tracking, workflow
 from pipelines.artifacts import ModelVersion, Report, Trained
-from pipelines.layout import Layout
+from pipelines.layout import Layout, refuse_change
 from pipelines.outlook import look_ahead
 from pipelines.progress import say
 from pipelines.settings import RunSettings, as_params
@@ -42,14 +44,15 @@ def run(settings: RunSettings) -> Answer:
     folder(settings.workspace)
     with session(settings.cluster) if pending else nullcontext():
         version = workflow.run(settings)
-    report = _report(settings, Shards.open(settings.shards))
+    shards = Shards.open(settings.shards)
+    report = _report(settings, shards)
     say(f"\ndone in {time.monotonic() - began:.0f} s")
     say(f"  test accuracy   {report.metrics['test/accuracy']:.4f} over {report.samples:,} samples")
     say(f"  model           {version.model} version {version.version} (alias {version.alias})")
     for name, path in report.pictures.items():
         say(f"  {name:15} {path}")
     say(f"  MLflow UI       {_ui_command(settings)}")
-    say(f"                  {_link(settings)}")
+    say(f"                  {_link(settings, Layout.of(settings, shards.digest).run)}")
     return _version(version)
 
 
@@ -68,8 +71,9 @@ def train(settings: RunSettings) -> Answer:
     """Shards to weights."""
     shards = _prepared(settings)
     trained = workflow.train(settings, shards)
+    checkpoint = Layout.of(settings, shards.digest).checkpoints / trained.checkpoint
     return {
-        "checkpoint": trained.checkpoint, "run_id": trained.run_id,
+        "checkpoint": str(checkpoint), "run_id": trained.run_id,
         "step": trained.step, "samples_seen": trained.samples_seen,
     }  # fmt: skip
 
@@ -85,6 +89,8 @@ def register(settings: RunSettings) -> Answer:
     """Weights and figures to a registered model."""
     shards = _prepared(settings)
     trained, report = _trained(settings, shards), _report(settings, shards)
+    if report.weights != trained.weights:
+        raise UserError(f"The report is of older weights. First: perceiver evaluate {settings.run_file}")
     return _version(workflow.register(settings, trained, report, shards))
 
 
@@ -96,7 +102,13 @@ def ui(settings: RunSettings) -> Answer:
         return {"url": link}
     say(f"open {link}\nCtrl-C ends it")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", settings.tracking_uri]
-    subprocess.run([*command, "--port", str(settings.tracking.port)], check=True)
+    with suppress(KeyboardInterrupt):
+        served = subprocess.run([*command, "--port", str(settings.tracking.port)], check=False)
+        if served.returncode:
+            raise UserError(
+                f"The MLflow UI ended with status {served.returncode}. If port {settings.tracking.port} "
+                f"is in use, choose another with --tracking.port."
+            )
     return {"url": link}
 
 
@@ -118,6 +130,12 @@ def _trained(settings: RunSettings, shards: Shards) -> Trained:
     trained = Trained.open(Layout.of(settings, shards.digest).trained)
     if trained is None:
         raise UserError(f"Nothing is trained on these shards yet. First: perceiver train {settings.run_file}")
+    layout = Layout.of(settings, shards.digest)
+    refuse_change(trained.settings, settings, layout)
+    if not (layout.checkpoints / trained.checkpoint).is_dir():
+        raise UserError(
+            f"{trained.checkpoint} is gone or replaced. First: perceiver train {settings.run_file}"
+        )
     return trained
 
 
@@ -143,11 +161,11 @@ def _ui_command(settings: RunSettings) -> str:
     return shlex.join(["perceiver", "ui", settings.run_file, "--workspace", settings.workspace, *options])
 
 
-def _link(settings: RunSettings) -> str:
-    """The deep link to the newest run of the workspace, or to the front page where there is none."""
+def _link(settings: RunSettings, run: Path | None = None) -> str:
+    """The deep link to a run, or to the newest of the workspace, or to the front page where there is none."""
     server = settings.tracking_uri if tracking.is_server(settings.tracking_uri) else ""
     server = server.rstrip("/") or f"http://127.0.0.1:{settings.tracking.port}"
-    records = sorted((settings.root / "trainings").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    records = [run] if run else sorted((settings.root / "trainings").glob("*/run.json"), key=os.path.getmtime)
     if not records:
         return server
     record = json.loads(records[-1].read_bytes())

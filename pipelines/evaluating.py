@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import pictures
+from pipelines import pictures, points
 from pipelines.artifacts import Report, Trained
 from pipelines.classifier import DESCRIPTION, WEIGHTS
 from pipelines.layout import Layout
@@ -19,7 +18,6 @@ from preprocessing.reading import Reader
 from preprocessing.shards import Shards
 
 SPLIT = "test"
-CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 
 
 def evaluate(
@@ -27,13 +25,13 @@ def evaluate(
 ) -> Report:
     """Evaluate the weights on the test split; figures and pictures go to the tracker and into the report."""
     layout = Layout.of(settings, shards.digest)
-    folder = Path(trained.checkpoint)
+    folder = layout.checkpoints / trained.checkpoint
     found = probabilities(settings, shards, SPLIT, folder / DESCRIPTION, folder / WEIGHTS, advance)
     labels = Reader(shards, SPLIT).labels
     figures, confusion = metrics(labels, found, SPLIT), Confusion.of(labels, found)
     drawn = {
         "learning curve": pictures.learning_curve(
-            layout.folder / "learning-curve.png", settings.name, tracker.curves(CURVES)
+            layout.folder / "learning-curve.png", settings.name, points.curves(layout.points)
         ),
         "confusion": pictures.confusion_matrix(
             layout.folder / "confusion-matrix.png",

@@ -8,7 +8,7 @@ from cluster.mistake import UserError
 from pipelines.settings import RunSettings, as_params
 
 FREE = (
-    "name", "workspace", "run_file", "cluster.", "tracking.alias", "tracking.port", "data.raw", "data.shards",
+    "name", "workspace", "run_file", "cluster.", "tracking.", "data.raw", "data.shards",
     "data.max_refused", "train.epochs", "train.steps", "train.save_every", "train.evaluate_every",
 )  # fmt: skip
 """Settings that may differ when a training goes on: they do not change what it has learnt so far, or the
@@ -40,6 +40,16 @@ class Layout:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.folder / "checkpoints"
+
+    @property
+    def points(self) -> Path:
+        """The points of the training's curves."""
+        return self.folder / "points.jsonl"
+
+    @property
+    def refusal(self) -> Path:
+        """Why a rank refused to go on, for the process that started it."""
+        return self.folder / "refusal.txt"
 
     @property
     def trained(self) -> Path:

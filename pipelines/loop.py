@@ -20,16 +20,14 @@ from perceiver.step import Stepped, computing, loss_sum, step
 from pipelines import checkpoints
 from pipelines.classifier import description
 from pipelines.feed import Fed, evaluation_feed, training_feed
-from pipelines.layout import Layout, binding
+from pipelines.layout import Layout, binding, refuse_change
 from pipelines.learner import Learner
+from pipelines.points import Point
 from pipelines.ranks import Ranks
 from pipelines.settings import RunSettings
 from pipelines.specs import specs
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
-
-Point = dict[str, float]
-"""`step`, `time` (s since 1970) and metrics."""
 
 Publish = Callable[[Point], None]
 
@@ -47,7 +45,8 @@ def loop(settings: RunSettings, publish: Publish) -> None:
     layout = Layout.of(settings, shards.digest)
     ranks = Ranks.here(settings.cluster.gpus_per_worker > 0)
     learner = build_learner(settings, shards, ranks)
-    begin = restore(learner, layout)
+    begin = restore(learner, layout, settings)
+    ranks.agree(begin, "the step of the newest checkpoint")
     training, validation = Reader(shards, "train"), Reader(shards, "val")
     total = settings.train.total(len(training))
     every = Every.of(settings, len(training), total)
@@ -58,12 +57,14 @@ def loop(settings: RunSettings, publish: Publish) -> None:
         rate = settings.train.rate * rate_factor(settings.train, fed.step, total)
         meter.add(take(learner, fed, settings, ranks, rate), fed)
         taken = fed.step + 1
-        if due(taken, every.log, total) or due(taken, every.save, total):
+        if any(due(taken, often, total) for often in (every.log, every.evaluate, every.save)):
             tell(ranks, publish, taken, {**meter.read(taken), "train/rate": rate})
         if due(taken, every.evaluate, total) and len(validation):
             tell(ranks, publish, taken, evaluate(learner.kept, validation, settings, ranks))
         if due(taken, every.save, total):
             save(learner, layout, settings, shards, ranks, taken)
+        if due(taken, every.evaluate, total) or due(taken, every.save, total):
+            meter.restart()
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,16 @@ def build_learner(settings: RunSettings, shards: Shards, ranks: Ranks) -> Learne
     return Learner(model, settings.train, ranks)
 
 
-def restore(learner: Learner, layout: Layout) -> int:
-    """Take up the newest whole checkpoint; the step to go on with."""
+def restore(learner: Learner, layout: Layout, settings: RunSettings) -> int:
+    """Take up the newest whole checkpoint; the step to go on with.
+
+    Raises:
+        UserError: it was made with other settings.
+    """
     checkpoint, _ = checkpoints.newest(layout.checkpoints)
     if checkpoint is None:
         return 0
+    refuse_change(checkpoint.record["settings"], settings, layout)
     groups = {name.removesuffix(".safetensors") for name in checkpoint.record["files"]}
     learner.restore({name: checkpoint.tensors(name) for name in groups}, checkpoint.record["optimizer"])
     return checkpoint.step
@@ -142,9 +148,10 @@ class Meter:
 
     def __init__(self, settings: RunSettings, ranks: Ranks) -> None:
         self.batch, self.ranks = settings.train.batch, ranks
-        self._reset()
+        self.restart()
 
-    def _reset(self) -> None:
+    def restart(self) -> None:
+        """Begin anew, so that what was not training is not counted."""
         self.sums = torch.zeros(3, dtype=torch.float64, device=self.ranks.device)
         self.steps, self.waited, self.since = 0, 0.0, time.perf_counter()
 
@@ -158,13 +165,14 @@ class Meter:
         """The means, and how fast they came.
 
         Raises:
-            UserError: the loss is not a number.
+            UserError: the loss or the gradient is not a number.
         """
         loss, correct, norms = self.ranks.total(self.sums.clone()).tolist()
         samples, seconds = self.steps * self.batch, time.perf_counter() - self.since
-        if not math.isfinite(loss):
+        if not (math.isfinite(loss) and math.isfinite(norms)):
+            what = f"gradient is {norms}" if math.isfinite(loss) else f"loss is {loss}"
             raise UserError(
-                f"The loss is {loss} at step {taken}. Lower train.rate, lengthen train.warmup or set "
+                f"The {what} at step {taken}. Lower train.rate, lengthen train.warmup or set "
                 f"train.clip; the checkpoint before it is kept."
             )
         point = {
@@ -174,7 +182,7 @@ class Meter:
             "train/samples_per_second": samples / seconds,
             "train/data_wait": self.waited / seconds,
         }
-        self._reset()
+        self.restart()
         return point
 
 

@@ -1,7 +1,7 @@
 """Why each stage would run, and what cannot be done at all: found out in seconds, before Ray starts."""
 
 import json
-from pathlib import Path
+from collections import Counter
 
 from cluster import session
 from cluster.mistake import UserError
@@ -26,8 +26,12 @@ def look_ahead(settings: RunSettings) -> Reasons:
     tracking.check(settings.tracking_uri)
     planned, reason = job.check(settings.data, settings.shards)
     if planned:
-        _refuse_batch(settings, sum(len(work.samples) for work in planned.works if work.split == "train"))
-        _refuse_model(settings)
+        counts = Counter({work.split: 0 for work in planned.works})
+        for work in planned.works:
+            counts[work.split] += len(work.samples)
+        _refuse_batch(settings, counts["train"])
+        refuse_no_test(counts["test"])
+        refuse_model(settings)
         later = "the shards come first"
         return {"shard": reason, "train": later, "evaluate": later, "register": later}
     shards = Shards.open(settings.shards)
@@ -49,7 +53,7 @@ def why_train(settings: RunSettings, shards: Shards) -> str:
     layout = Layout.of(settings, shards.digest)
     if layout.run.exists():
         refuse_change(json.loads(layout.run.read_bytes())["settings"], settings, layout)
-    _refuse_model(settings)
+    refuse_model(settings)
     steps = settings.train.total(shards.counts["train"])
     trained = Trained.open(layout.trained)
     if trained is None:
@@ -57,16 +61,12 @@ def why_train(settings: RunSettings, shards: Shards) -> str:
         return "it was interrupted" if begun else f"nothing is trained on these shards yet ({steps:,} steps)"
     if trained.step < steps:
         return f"step {trained.step:,} of {steps:,} is reached"
-    return "" if Path(trained.checkpoint).is_dir() else f"its checkpoint {trained.checkpoint} is gone"
+    return "" if (layout.checkpoints / trained.checkpoint).is_dir() else f"its {trained.checkpoint} is gone"
 
 
 def why_evaluate(settings: RunSettings, shards: Shards, trained: Trained) -> str:
     """Why the evaluation would run."""
-    if not shards.counts["test"]:
-        raise UserError(
-            f"The shards {shards.place} hold no test samples, so there is nothing to evaluate on. "
-            f"Add a folder test/ to the raw files or set data.test above 0, and shard into another place."
-        )
+    refuse_no_test(shards.counts["test"])
     report = Report.open(Layout.of(settings, shards.digest).report)
     if report is None:
         return "these weights are not evaluated yet"
@@ -80,10 +80,22 @@ def why_register(settings: RunSettings, trained: Trained, layout: Layout) -> str
         return "the model is not registered yet"
     if version.weights != trained.weights:
         return f"version {version.version} holds older weights"
-    return "" if version.model == settings.name else f"it is registered as {version.model}"
+    if version.model != settings.name:
+        return f"it is registered as {version.model}"
+    moved = version.alias != settings.tracking.alias
+    return f"alias {settings.tracking.alias} does not point to it yet" if moved else ""
 
 
-def _refuse_model(settings: RunSettings) -> None:
+def refuse_no_test(samples: int) -> None:
+    """What is never evaluated is never registered."""
+    if not samples:
+        raise UserError(
+            "There are no test samples, so there is nothing to evaluate on. "
+            "Add a folder test/ to the raw files, or set data.test above 0 and shard into another place."
+        )
+
+
+def refuse_model(settings: RunSettings) -> None:
     """A model that the data settings do not fit is found out on a device without memory."""
     import torch
 

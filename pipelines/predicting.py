@@ -1,4 +1,4 @@
-"""The classifier over a whole split, on Ray Data: every sample once, over as many workers as train."""
+"""The classifier over a whole split, on Ray Data: every sample once, on all cores or GPUs of the run."""
 
 import logging
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ def probabilities(
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # not before the import, which sets it too
     ray.data.DataContext.get_current().enable_progress_bars = False
     samples, batch = shards.counts[split], settings.train.batch
+    device = "cuda" if settings.cluster.gpus_per_worker else "cpu"
     rows: Any = ray.data.range(samples, override_num_blocks=-(-samples // batch))
     answers = rows.map_batches(
         answer,
-        fn_args=(str(Path(shards.place).absolute()), split, str(description), str(weights)),
+        fn_args=(str(Path(shards.place).absolute()), split, str(description), str(weights), device),
         batch_size=batch,
-        concurrency=settings.cluster.workers,
-        num_gpus=settings.cluster.gpus_per_worker,
+        **({"num_gpus": 1, "concurrency": settings.cluster.workers} if device == "cuda" else {"num_cpus": 1}),
     )
     found = np.full((samples, len(shards.classes)), np.nan, np.float32)
     done = 0
@@ -41,27 +41,31 @@ def probabilities(
     for block in answers.iter_batches(batch_size=batch, batch_format="numpy"):
         found[block["row"]] = block["probabilities"]
         advance(done := done + len(block["row"]), samples, "")
+    if np.isnan(found).any():
+        raise RuntimeError(
+            f"{int(np.isnan(found).any(1).sum())} of {samples} samples came back without an answer"
+        )
     return found
 
 
 def answer(
-    batch: Mapping[str, NDArray[Any]], place: str, split: str, description: str, weights: str
+    batch: Mapping[str, NDArray[Any]], place: str, split: str, description: str, weights: str, device: str
 ) -> dict[str, NDArray[Any]]:
     """Rows of the split -> their probabilities [B, K]; a Ray Data task."""
-    reader, classifier = _loaded(place, split, description, weights)
+    reader, classifier = _loaded(place, split, description, weights, device)
     rows = batch["id"]
     return {"row": rows, "probabilities": classifier.probabilities(reader.read(rows))}
 
 
 @lru_cache(maxsize=1)
-def _loaded(place: str, split: str, description: str, weights: str) -> "tuple[Reader, Classifier]":
+def _loaded(
+    place: str, split: str, description: str, weights: str, device: str
+) -> "tuple[Reader, Classifier]":
     """What a worker process needs for all of its tasks."""
     import torch
 
     from pipelines.classifier import Classifier
     from preprocessing.reading import Reader
 
-    torch.set_num_threads(
-        1
-    )  # there are as many tasks as cores; threads on top would stand in each other's way
-    return Reader(Shards.open(place), split), Classifier.load(description, weights)
+    torch.set_num_threads(1)  # one task a core; threads on top would stand in each other's way
+    return Reader(Shards.open(place), split), Classifier.load(description, weights, device)

@@ -37,6 +37,16 @@ class Ranks:
             distributed.all_reduce(values)
         return values
 
+    def agree(self, number: int, what: str) -> None:
+        """Stop before ranks that see different things wait for each other for ever.
+
+        Raises:
+            RuntimeError: some rank has another number.
+        """
+        total = self.total(torch.tensor([number], device=self.device)).item()
+        if total != number * self.world:
+            raise RuntimeError(f"rank {self.rank} has {number} for {what}, others have another")
+
     def wait(self) -> None:
         """Go on when every rank is here."""
         if self.world > 1:

@@ -5,7 +5,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 import cluster
 import perceiver
@@ -29,38 +29,41 @@ ROOMS = (cluster, perceiver, pipelines, preprocessing)
 def register(
     settings: RunSettings, trained: Trained, report: Report, shards: Shards, tracker: Tracker
 ) -> ModelVersion:
-    """Log and register the weights; the alias points to the new version."""
-    version = tracker.register(model(trained, shards), tags(trained, report))
+    """Log and register the weights, unless they are already; the alias points to their version."""
+    layout = Layout.of(settings, shards.digest)
+    version = ModelVersion.open(layout.version)
+    if version is None or (version.weights, version.model) != (trained.weights, settings.name):
+        number = tracker.register(
+            model(layout.checkpoints / trained.checkpoint), example(shards), tags(trained, report)
+        )
+    else:
+        number = version.version
+    tracker.point_alias(number)
     return ModelVersion(
         model=settings.name,
-        version=version,
+        version=number,
         alias=settings.tracking.alias,
         weights=trained.weights,
         metrics=report.metrics,
-        run_id=trained.run_id,
+        run_id=tracker.run_id,
         tracking_uri=settings.tracking_uri,
-    ).seal(Layout.of(settings, shards.digest).version)
+    ).seal(layout.version)
 
 
-def model(trained: Trained, shards: Shards) -> Mapping[str, Any]:
-    """The arguments of `mlflow.pyfunc.log_model` for these weights."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-
-    example = {name: array[None] for name, array in Reader(shards, "test").read([0])[0].items()}
-    inputs: list[ColSpec | TensorSpec] = [
-        TensorSpec(array.dtype, (-1, *_free(array)), name) for name, array in example.items()
-    ]
-    outputs: list[ColSpec | TensorSpec] = [ColSpec("string", "class"), ColSpec("float", "probability")]
-    folder = Path(trained.checkpoint)
+def model(checkpoint: Path) -> Mapping[str, Any]:
+    """The arguments of `mlflow.pyfunc.log_model` for the weights of a checkpoint."""
     return {
         "python_model": str(Path(__file__).with_name("served.py")),
-        "artifacts": {"weights": str(folder / WEIGHTS), "description": str(folder / DESCRIPTION)},
+        "artifacts": {"weights": str(checkpoint / WEIGHTS), "description": str(checkpoint / DESCRIPTION)},
         "code_paths": [str(Path(package.__file__ or "").parent) for package in ROOMS],
         "pip_requirements": [f"{name}=={metadata.version(name).partition('+')[0]}" for name in NEEDS],
-        "signature": ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
-        "input_example": example,
     }
+
+
+def example(shards: Shards) -> dict[str, NDArray[Any]]:
+    """One test sample, [1, ...] by modality."""
+    (sample,) = Reader(shards, "test").read([0])
+    return {name: array[None] for name, array in sample.items()}
 
 
 def tags(trained: Trained, report: Report) -> Mapping[str, str]:
@@ -70,8 +73,3 @@ def tags(trained: Trained, report: Report) -> Mapping[str, str]:
         "shards": trained.shards, "weights": trained.weights, "step": str(trained.step),
         "samples_seen": str(trained.samples_seen), "test_samples": str(report.samples), **figures,
     }  # fmt: skip
-
-
-def _free(array: np.ndarray[Any, Any]) -> tuple[int, ...]:
-    """The shape of one sample: pictures are fixed, what has a length may have another."""
-    return array.shape[1:] if array.ndim == 4 else (-1, *array.shape[2:])

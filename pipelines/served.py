@@ -7,6 +7,7 @@ Output: a table with the class, its probability, and the probabilities of all cl
 
 import numpy as np
 import pandas as pd
+import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
@@ -17,8 +18,11 @@ class Served(PythonModel):
     """The classifier behind MLflow's face."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the weights."""
-        self.classifier = Classifier.load(context.artifacts["description"], context.artifacts["weights"])
+        """Load the weights, onto the GPU where there is one."""
+        place = "cuda" if torch.cuda.is_available() else "cpu"
+        self.classifier = Classifier.load(
+            context.artifacts["description"], context.artifacts["weights"], place
+        )
 
     # MLflow reads the types here as a schema of its own, and warns of ours.
     def predict(self, context, model_input, params=None):  # pyright: ignore  # noqa: ARG002

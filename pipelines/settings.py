@@ -5,6 +5,7 @@ A run file is a saved command line: its keys become options, the user's options 
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -31,6 +32,13 @@ class TrackingSettings:
     """Alias that the newly registered model version gets."""
     port: int = 5000
     """Port of `perceiver ui`."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-]+", self.alias) or re.fullmatch(r"v\d+|latest", self.alias, re.IGNORECASE):
+            raise ValueError(
+                f"tracking.alias is {self.alias!r}: the registry takes letters, digits, _ and -, "
+                f"and neither `latest` nor v and a number"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

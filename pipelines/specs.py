@@ -37,6 +37,12 @@ def _image(settings: RunSettings, sums: Sums | None) -> Spec:
 def _audio(settings: RunSettings, sums: Sums | None) -> Spec:
     data = settings.data.audio
     _, std = _mean_and_std(sums, data.channels)
+    window, hop = round(data.window * data.rate), round(data.hop * data.rate)
+    if min(window, hop) < 1:
+        raise ValueError(
+            f"data.audio.window ({data.window} s) and data.audio.hop ({data.hop} s) at {data.rate} Hz are "
+            f"{window} and {hop} samples: each must be at least one"
+        )
     return AudioSpec.of(
         settings.model,
         rate=data.rate,
@@ -45,8 +51,8 @@ def _audio(settings: RunSettings, sums: Sums | None) -> Spec:
         std=float(np.mean(std)),
         form=data.form,
         mels=data.mels,
-        window=round(data.window * data.rate),
-        hop=round(data.hop * data.rate),
+        window=window,
+        hop=hop,
     )
 
 

@@ -7,12 +7,15 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+
+from numpy.typing import NDArray
 
 from cluster.mistake import UserError
 from cluster.storage import write_whole
@@ -20,6 +23,10 @@ from pipelines.layout import Layout, binding
 from pipelines.settings import RunSettings, as_params
 
 REACH_SECONDS = 2.0
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
 def is_server(uri: str) -> bool:
@@ -34,16 +41,26 @@ def check(uri: str) -> None:
         UserError: the server does not answer.
     """
     if not is_server(uri):
+        _refuse_scheme(uri)
         return
     try:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=REACH_SECONDS).close()
     except urllib.error.HTTPError:
         return  # something answers; credentials and proxies are MLflow's to judge
-    except OSError as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise UserError(
             f"No tracking server answers at {uri} ({getattr(error, 'reason', error)}). Start it "
             f"(`mlflow server`), mend tracking.uri, or leave tracking.uri out to track in the workspace."
         ) from error
+
+
+def _refuse_scheme(uri: str) -> None:
+    scheme = urlparse(uri).scheme.partition("+")[0]
+    if scheme not in SCHEMES or "://" not in uri:
+        raise UserError(
+            f"tracking.uri is {uri}: it begins with none of {', '.join(f'{one}://' for one in SCHEMES)}. "
+            f"For a server write http://HOST:PORT."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +89,19 @@ class Tracker:
         tags = {"mlflow.parentRunId": self.run_id, "stage": name}
         nested = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
         self.client.update_run(self.run_id, status="RUNNING")
-        began, status = time.monotonic(), "FAILED"
+        began = time.monotonic()
         try:
             yield
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
+        except BaseException as error:
+            with suppress(Exception):  # what went wrong first is what the person must hear of
+                self._end(nested, began, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        finally:
-            self.client.log_metric(nested, "seconds", time.monotonic() - began)
-            for run_id in (nested, self.run_id):
-                self.client.set_terminated(run_id, status)
+        self._end(nested, began, "FINISHED")
+
+    def _end(self, nested: str, began: float, status: str) -> None:
+        self.client.log_metric(nested, "seconds", time.monotonic() - began)
+        for run_id in (nested, self.run_id):
+            self.client.set_terminated(run_id, status)
 
     def points(self, points: Iterable[Mapping[str, float]]) -> None:
         """Log points of curves; each holds `step`, `time` (s since 1970) and metrics."""
@@ -97,12 +116,12 @@ class Tracker:
         for begin in range(0, len(metrics), 1000):  # the most that one request takes
             self.client.log_batch(self.run_id, metrics=metrics[begin : begin + 1000])
 
-    def curves(self, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
-        """The logged points of each of `names`, by step."""
-        return {
-            name: sorted((m.step, m.value) for m in self.client.get_metric_history(self.run_id, name))
-            for name in names
+    def told(self) -> dict[str, int]:
+        """The last step of the training and the validation curve that the store has."""
+        history = {
+            kind: self.client.get_metric_history(self.run_id, f"{kind}/loss") for kind in ("train", "val")
         }
+        return {kind: max(metric.step for metric in metrics) for kind, metrics in history.items() if metrics}
 
     def result(self, metrics: Mapping[str, float], step: int) -> None:
         """Log the figures of an evaluation."""
@@ -126,25 +145,34 @@ class Tracker:
         tag = InputTag("mlflow.data.context", "training")
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, [tag])])
 
-    def register(self, model: Mapping[str, Any], tags: Mapping[str, str]) -> int:
-        """Log a model (arguments of `mlflow.pyfunc.log_model`), register it with the alias; its version."""
+    def register(self, model: Mapping[str, Any], example: Arrays, tags: Mapping[str, str]) -> int:
+        """Log a model (arguments of `mlflow.pyfunc.log_model`) and register it; its version.
+
+        `example` holds one sample of every input, [1, ...]; the signature is drawn from it.
+        """
         mlflow, name = _mlflow(), self.settings.name
         mlflow.set_tracking_uri(self.settings.tracking_uri)
-        # The served model has a signature; MLflow asks for type hints as another way to the same, past any
-        # filter, so its warnings are taken in instead.
+        signature = {"signature": _signature(example), "input_example": dict(example)}
+        # MLflow asks for type hints as another way to a signature, past any filter, so its warnings are
+        # taken in instead.
         with mlflow.start_run(run_id=self.run_id), warnings.catch_warnings(record=True):
-            info = mlflow.pyfunc.log_model(name="model", **model)
+            info = mlflow.pyfunc.log_model(name="model", **signature, **model)
         if not self.client.search_registered_models(f"name = '{name}'"):
             self.client.create_registered_model(name)
         version = self.client.create_model_version(
             name, info.model_uri, self.run_id, tags=dict(tags), model_id=info.model_id
         ).version
-        self.client.set_registered_model_alias(name, self.settings.tracking.alias, str(version))
         return int(version)
+
+    def point_alias(self, version: int) -> None:
+        """Let the alias point to this version."""
+        self.client.set_registered_model_alias(self.settings.name, self.settings.tracking.alias, str(version))
 
 
 def _mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Over HTTP the client prints links to stdout, which is kept for --json.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -154,6 +182,11 @@ def _mlflow() -> Any:
 
 def _experiment(client: Any, settings: RunSettings) -> str:
     found = client.get_experiment_by_name(settings.name)
+    if found and found.lifecycle_stage != "active":
+        raise UserError(
+            f"The experiment {settings.name} was deleted in {settings.tracking_uri}. Restore it "
+            f"(`mlflow experiments restore -x {found.experiment_id}`), or choose another name."
+        )
     if found:
         return found.experiment_id
     return client.create_experiment(settings.name, artifact_location=_artifacts(settings))
@@ -173,7 +206,9 @@ def _has_run(client: Any, run_id: str) -> bool:
 
     try:
         return client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return False
 
 
@@ -202,3 +237,19 @@ def _past_stage(client: Any, experiment: str, run_id: str, name: str, *, began: 
     nested = client.create_run(experiment, int(began * 1000), tags, run_name=name).info.run_id
     client.log_metric(nested, "seconds", ended - began)
     client.set_terminated(nested, end_time=int(ended * 1000))
+
+
+def _signature(example: Arrays) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    inputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(array.dtype, (-1, *_free(array)), name) for name, array in example.items()
+    ]
+    outputs: list[ColSpec | TensorSpec] = [ColSpec("string", "class"), ColSpec("float", "probability")]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _free(array: NDArray[Any]) -> tuple[int, ...]:
+    """The shape of one sample: a picture's is fixed, what has a length may have another."""
+    return array.shape[1:] if array.ndim == 4 else (-1, *array.shape[2:])

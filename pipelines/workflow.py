@@ -62,7 +62,7 @@ def train(settings: RunSettings, shards: Shards) -> Trained:
     tracker = Tracker.open(settings, layout)
     with tracker.stage("train"), session(settings.cluster), progress("train") as advance:
         trained = train_on_ray(settings, shards, tracker, advance)
-    say(f"train: step {trained.step:,}, {trained.samples_seen:,} samples seen, {trained.checkpoint}")
+    say(f"train: step {trained.step:,}, {trained.samples_seen:,} samples seen, {trained.checkpoint} kept")
     return trained
 
 

@@ -56,6 +56,18 @@ def test_only_the_newest_are_kept_and_leftovers_go(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
 
 
+def test_after_torn_checkpoints_the_new_ones_are_kept(tmp_path: Path) -> None:
+    for step in (56, 60):
+        (checkpoints.save(tmp_path, step, TENSORS, RECORD) / "state.json").unlink()
+
+    checkpoints.save(tmp_path, 4, TENSORS, RECORD)
+
+    found, torn = checkpoints.newest(tmp_path)
+    assert found is not None
+    assert found.step == 4
+    assert torn == []
+
+
 def test_a_pickle_in_place_of_the_weights_is_never_run(tmp_path: Path) -> None:
     class Poison:
         def __reduce__(self) -> tuple[object, tuple[str]]:

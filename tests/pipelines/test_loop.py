@@ -12,7 +12,8 @@ import torch.multiprocessing as processes
 from cluster.mistake import UserError
 from pipelines import checkpoints
 from pipelines.layout import Layout
-from pipelines.loop import Every, Point, due, loop
+from pipelines.loop import Every, due, loop
+from pipelines.points import Point
 from pipelines.ranks import Ranks
 from pipelines.settings import RunSettings
 from preprocessing.shards import Shards
@@ -102,16 +103,22 @@ def test_a_run_with_more_steps_goes_on_from_its_last(settings: RunSettings, shar
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint_before_it(
     settings: RunSettings, shards: Shards
 ) -> None:
-    loop(settings, lambda point: None)
-    exploding = replace(settings, train=replace(settings.train, steps=40, rate=1e30, clip=0.0))
+    exploding = replace(settings, train=replace(settings.train, rate=1e20, warmup=0.0, save_every=1))
 
-    with pytest.raises(UserError, match=r"The loss is (nan|inf) at step \d+. Lower train.rate"):
+    with pytest.raises(UserError, match=r"The (loss|gradient) is (nan|inf) at step \d+. Lower train.rate"):
         loop(exploding, lambda point: None)
 
     found, torn = checkpoints.newest(Layout.of(settings, shards.digest).checkpoints)
     assert found is not None
     assert torn == []
     assert all(torch.isfinite(value).all() for value in found.tensors("model").values())
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken_up(settings: RunSettings, shards: Shards) -> None:
+    loop(settings, lambda point: None)
+
+    with pytest.raises(UserError, match=r"train\.clip: began with 1\.0, now 2\.0"):
+        loop(replace(settings, train=replace(settings.train, clip=2.0, steps=16)), lambda point: None)
 
 
 @pytest.mark.parametrize(("taken", "happens"), [(4, True), (5, False), (8, True), (10, True)])

@@ -6,7 +6,8 @@ import pytest
 
 from cluster.mistake import UserError
 from perceiver.settings import PRESETS
-from pipelines.settings import RunSettings, as_options, as_params, read
+from pipelines.outlook import refuse_model
+from pipelines.settings import RunSettings, TrackingSettings, as_options, as_params, read
 
 RUNS = sorted((Path(__file__).parents[2] / "pipelines" / "runs").glob("*.toml"))
 
@@ -104,9 +105,16 @@ def test_every_setting_is_a_parameter_as_text(settings: RunSettings) -> None:
     assert all(isinstance(value, str) for value in params.values())
 
 
+@pytest.mark.parametrize("alias", ["latest", "v3", "a b", ""])
+def test_an_alias_that_the_registry_would_refuse_is_refused_at_once(alias: str) -> None:
+    with pytest.raises(ValueError, match="the registry takes letters, digits"):
+        TrackingSettings(alias=alias)
+
+
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
-def test_every_shipped_run_file_is_understood(path: Path) -> None:
+def test_every_shipped_run_file_is_understood_and_makes_a_model(path: Path) -> None:
     settings = read(str(path), [])
 
+    refuse_model(settings)
     assert settings.name
     assert path.read_text().startswith("#"), "a run file opens with what it does"

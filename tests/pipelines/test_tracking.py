@@ -11,7 +11,6 @@ from cluster.mistake import UserError
 from pipelines.layout import Layout
 from pipelines.settings import RunSettings
 from pipelines.tracking import Tracker, check, is_server
-from pipelines.training import Curve
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -45,27 +44,10 @@ def test_a_run_that_was_deleted_is_made_again(
     assert Tracker.open(settings, layout).run_id != tracker.run_id
 
 
-def test_points_come_back_in_their_order(tracker: Tracker) -> None:
-    tracker.points(points(2, 1, 3))
+def test_the_store_tells_how_far_it_was_told(tracker: Tracker) -> None:
+    tracker.points(points(2, 1, 3) + points(2, name="val/loss"))
 
-    assert tracker.curves(["train/loss", "val/loss"]) == {
-        "train/loss": [(1, 1.0), (2, 0.5), (3, 1 / 3)],
-        "val/loss": [],
-    }
-
-
-def test_steps_that_a_restart_repeats_are_told_once(settings: RunSettings, tracker: Tracker) -> None:
-    shown: list[int] = []
-
-    def advance(done: int, total: int, note: str) -> None:
-        shown.append(done)
-
-    Curve(tracker, 120, settings, advance).take(points(1, 2, 3))
-    Curve(tracker, 120, settings, advance).take(points(2, 3, 4) + points(4, name="val/loss"))
-
-    assert [step for step, _ in tracker.curves(["train/loss"])["train/loss"]] == [1, 2, 3, 4]
-    assert tracker.curves(["val/loss"])["val/loss"] == [(4, 0.25)]
-    assert shown == [12, 24, 36, 24, 36, 48, 48]
+    assert tracker.told() == {"train": 3, "val": 2}
 
 
 def test_a_stage_that_fails_is_marked_so_and_a_later_one_mends_the_run(tracker: Tracker) -> None:
@@ -122,6 +104,17 @@ def test_a_server_that_is_down_is_refused_with_the_way_out() -> None:
         UserError, match=r"No tracking server answers at http://127\.0\.0\.1:9 .*leave tracking\.uri out"
     ):
         check("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("uri", ["localhost:5000", "mlruns", "ftp://x", "sqlite:/x"])
+def test_what_is_no_tracking_uri_is_answered_with_how_one_begins(uri: str) -> None:
+    with pytest.raises(UserError, match="begins with none of http://"):
+        check(uri)
+
+
+def test_a_port_that_is_no_number_is_refused() -> None:
+    with pytest.raises(UserError, match="No tracking server answers at http://host:port"):
+        check("http://host:port")
 
 
 def test_a_database_is_no_server() -> None:

@@ -178,7 +178,7 @@ np.save("classes.npy", np.array(answers["class"].tolist()))
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
-    folder = Path(finished.trained.checkpoint)
+    folder = finished.layout.checkpoints / finished.trained.checkpoint
     classifier = Classifier.load(folder / DESCRIPTION, folder / WEIGHTS)
     expected = classifier.probabilities(samples)
     assert np.load(tmp_path / "answers.npy") == pytest.approx(expected, abs=1e-6)
