@@ -25,7 +25,7 @@ check: .venv/tested  ## style, types, floors between the rooms, and the quick te
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest -m "not (ray or data or whole or gpu)"
+	$(BIN)/pytest -n 2 -m "not (ray or data or whole or gpu)"
 
 bench: .venv/tested  ## the figures of the README, measured again (hours)
 	$(BIN)/python -m benchmarks.answers

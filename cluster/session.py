@@ -70,6 +70,6 @@ def _start(address: str, scratch: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"The Ray cluster at {address} cannot be joined: {error}. Start one with `ray start --head`, "
-            f"run this on one of its nodes, or leave out cluster.address."
+            f"The Ray cluster at {address} cannot be joined: {error}. Run this on one of its nodes, with "
+            f"RAY_AUTH_MODE and RAY_AUTH_TOKEN where it wants a token, or leave out cluster.address."
         ) from error

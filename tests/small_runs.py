@@ -1,8 +1,12 @@
 """Small raw folders, and what the fixture `perceiver` gives."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,3 +25,28 @@ def draw_pictures(folder: Path, per_class: int = 24, classes: int = 3, seed: int
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
     return folder
+
+
+def kill_tree(process: "subprocess.Popen[Any]") -> None:
+    """SIGKILL a process with all its descendants: Ray's leave the process group, so that would miss them."""
+    for pid in [*_descendants(process.pid), process.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+    found, waiting = [], [pid]
+    while waiting:
+        parent = waiting.pop()
+        young = [child for child, of in parents.items() if of == parent]
+        found += young
+        waiting += young
+    return found

@@ -1,8 +1,6 @@
 """A run that is killed outright goes on with the same command, and ends as if nothing had happened."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from small_runs import Command
+from small_runs import Command, kill_tree
 
 from pipelines import checkpoints
 from pipelines.layout import Layout
@@ -36,32 +34,9 @@ def kill_once_saved(command: list[str], folder: Path) -> None:
             assert time.monotonic() < until, "no checkpoint came"
             time.sleep(0.02)
     finally:
-        for pid in [*_children(process.pid), process.pid]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        process.wait()
+        kill_tree(process)
         assert process.stderr is not None
         process.stderr.close()
-
-
-def _children(pid: int) -> list[int]:
-    """All descendants: Ray's processes leave the session, so a process group would miss them."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-    found, waiting = [], [pid]
-    while waiting:
-        parent = waiting.pop()
-        young = [child for child, of in parents.items() if of == parent]
-        found += young
-        waiting += young
-    return found
 
 
 def test_a_training_killed_outright_ends_with_the_same_bytes_and_one_whole_curve(

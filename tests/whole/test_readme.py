@@ -38,6 +38,10 @@ def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len(README.splitlines()) <= 250
 
 
+def test_no_figure_is_still_to_come() -> None:
+    assert not re.search(r"\b(FIGURES|RESULTS|TBD)\b", README)
+
+
 def test_every_make_command_exists() -> None:
     for target in set(re.findall(r"`make ([a-z]+)`", README)):
         subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
