@@ -10,6 +10,8 @@ from urllib.parse import urlparse
 
 from cluster.mistake import UserError
 
+ANOTHER = "Name another folder (--workspace, or --data.shards for the shards)."
+
 
 def folder(place: str) -> Path:
     """The local folder that `place` names, made if it is not there yet.
@@ -23,11 +25,21 @@ def folder(place: str) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise UserError(
-            f"{place} cannot be written: {error.strerror or error}. Name another folder "
-            f"(--workspace, or --data.shards for the shards)."
-        ) from error
+        raise UserError(f"{place} cannot be written: {error.strerror or error}. {ANOTHER}") from error
     return path
+
+
+def refuse_unwritable(place: str) -> None:
+    """Find out, without making anything, whether `folder` would be refused.
+
+    Raises:
+        UserError: what is there of the path is no folder, or may not be written.
+    """
+    path = local_path(place)
+    there = next(part for part in (path, *path.parents) if part.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "may not be written" if there.is_dir() else "is no folder"
+        raise UserError(f"{place} cannot be written: {there} {why}. {ANOTHER}")
 
 
 def local_path(place: str) -> Path:

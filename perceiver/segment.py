@@ -3,6 +3,7 @@
 Shapes: B samples, M positions, Cv channels of the values, P channels of the position table.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ class Segment(NamedTuple):
     """True where the position is real; none: everywhere."""
 
 
-class Input(nn.Module):
+class Input(nn.Module, ABC):
     """One modality: stored arrays -> static batch (`collate`) -> changed at random (`augment`) -> Segment."""
 
     positions: int
@@ -48,17 +49,17 @@ class Input(nn.Module):
     channels: int
     """Cv + P, the channels of a position."""
 
+    @abstractmethod
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:
         """Cut every array to the static shape: at random with seeds, else always the same."""
-        raise NotImplementedError
 
+    @abstractmethod
     def augment(self, raw: Raw, seeds: Seeds, settings: TrainSettings) -> Raw:
         """Change every sample at random, as its own seed says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, raw: Raw) -> Segment:
         """The positions of a batch."""
-        raise NotImplementedError
 
 
 def uniform_arrays(arrays: Arrays, shape: tuple[int, ...], what: str) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 
 from cluster import session
 from cluster.mistake import UserError
+from cluster.storage import refuse_unwritable
 from pipelines import tracking
 from pipelines.artifacts import ModelVersion, Report, Trained
 from pipelines.layout import Layout, refuse_change
@@ -22,6 +23,7 @@ def look_ahead(settings: RunSettings) -> Reasons:
     Raises:
         UserError: something is in the way.
     """
+    refuse_unwritable(settings.workspace)
     session.check(settings.cluster)
     tracking.check(settings.tracking_uri)
     planned, reason = job.check(settings.data, settings.shards)

@@ -1,11 +1,12 @@
 """Places and whole files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cluster.mistake import UserError
-from cluster.storage import folder, local_path, write_whole
+from cluster.storage import folder, local_path, refuse_unwritable, write_whole
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -38,8 +39,17 @@ def test_a_file_uri_is_a_path() -> None:
     assert local_path("file:///tmp/x") == Path("/tmp/x")
 
 
-def test_a_place_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("refuse", [folder, refuse_unwritable])
+def test_a_place_that_cannot_be_written_is_refused_by_name(
+    tmp_path: Path, refuse: Callable[[str], object]
+) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(UserError, match=r"file/work cannot be written: .*--workspace"):
-        folder(str(tmp_path / "file" / "work"))
+        refuse(str(tmp_path / "file" / "work"))
+
+
+def test_looking_whether_a_place_can_be_written_makes_nothing(tmp_path: Path) -> None:
+    refuse_unwritable(str(tmp_path / "deep" / "work"))
+
+    assert list(tmp_path.iterdir()) == []

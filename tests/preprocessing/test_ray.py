@@ -6,7 +6,8 @@ import pytest
 from making import picture, pictures, published, settings, sharded
 
 from cluster.mistake import UserError
-from preprocessing.job import check, shard
+from preprocessing.build import PARTS
+from preprocessing.job import check, on_ray, shard
 
 # Ray 2.60 warns of the defaults that it sets itself.
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
@@ -36,16 +37,15 @@ def test_ray_builds_the_same_bytes_as_one_process(tmp_path: Path, cpus: int, ray
     assert sorted(seen) == seen
 
 
-def test_a_users_mistake_in_a_task_comes_back_as_one(
-    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_mistake_in_a_task_comes_back_as_one(tmp_path: Path, ray_session: None) -> None:
     asked = settings(pictures(tmp_path / "raw", 10))
-    stale, why = check(asked, str(tmp_path / "shards"))
+    stale, _ = check(asked, str(tmp_path / "shards"))
+    assert stale is not None
     picture(tmp_path / "raw" / "cat" / "003.png", seed=99, size=20)
-    monkeypatch.setattr("preprocessing.job.check", lambda *_: (stale, why))
+    (tmp_path / "shards" / PARTS).mkdir(parents=True)
 
     with pytest.raises(UserError, match="changed while it was read") as mistake:
-        shard(asked, str(tmp_path / "shards"), lambda *_: None)
+        list(on_ray(list(stale.works), asked, tmp_path / "raw", tmp_path / "shards"))
 
     assert type(mistake.value) is UserError
     assert "Traceback" not in str(mistake.value)
