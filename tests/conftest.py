@@ -147,3 +147,11 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_tracking_store() -> Iterator[None]:
+    """mlflow.set_tracking_uri writes the environment, which every later command would inherit."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -9,8 +9,7 @@ from cluster.mistake import UserError
 from preprocessing.build import PARTS
 from preprocessing.job import check, on_ray, shard
 
-# Ray 2.60 warns of the defaults that it sets itself.
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
+pytestmark = pytest.mark.ray
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
