@@ -4,10 +4,11 @@ import difflib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cluster.mistake import UserError
+from pipelines.help import kept_or_made
 from pipelines.progress import say
-from pipelines.settings import parse, read
 
 COMMANDS = ("show", "run", "shard", "train", "evaluate", "register", "ui")
 
@@ -40,14 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _do(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        parse(["--help"], prog="perceiver COMMAND RUN.toml", description=USAGE)
+        return _help("COMMAND")
     command, rest = words[0], words[1:]
     if command not in COMMANDS:
         raise UserError(f"{command} is not a command.{_nearest(command)} `perceiver --help` lists them.")
     if set(rest) & {"-h", "--help"}:
-        parse(["--help"], prog=f"perceiver {command} RUN.toml", description=USAGE)
+        return _help(command)
     if not rest or rest[0].startswith("-"):
         raise UserError(f"`perceiver {command}` needs a run file first: perceiver {command} RUN.toml")
+    from pipelines.settings import read
+
     as_json = "--json" in rest
     run_file, options = rest[0], [word for word in rest[1:] if word != "--json"]
     settings = read(run_file, options, prog=f"perceiver {command}")
@@ -57,6 +60,17 @@ def _do(words: list[str]) -> int:
     result = getattr(commands, command)(settings)
     if as_json:
         print(json.dumps(result))  # noqa: T201  the one line on stdout
+    return 0
+
+
+def _help(command: str) -> int:
+    def make() -> None:
+        from pipelines.settings import parse
+
+        parse(["--help"], prog=prog, description=USAGE)
+
+    prog = f"perceiver {command} RUN.toml"
+    print(kept_or_made(prog, make, Path.home() / ".cache" / "perceiver-pipeline"))  # noqa: T201  it was asked for
     return 0
 
 
