@@ -7,6 +7,7 @@ written last and is the only mark that the shard is finished.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from cluster.mistake import UserError
 from cluster.storage import whole_file, write_whole
 from preprocessing import source, statistics
-from preprocessing.decoders.table import DECODERS
+from preprocessing.decoders.table import DECODERS, Decoder
 from preprocessing.inventory import ending, printable
 from preprocessing.plan import Part, Sample, Work, digest
 from preprocessing.refusal import Refusal, Refused
-from preprocessing.settings import DataSettings
+from preprocessing.settings import DataSettings, Modality
 from preprocessing.statistics import Sums
 from preprocessing.tar import TarWriter
 
@@ -153,12 +154,18 @@ def read_file(part: Part, root: Path) -> bytes:
     return data
 
 
-def decode(part: Part, data: bytes, identity: str, settings: DataSettings) -> NDArray[Any]:
+def decode(
+    part: Part,
+    data: bytes,
+    identity: str,
+    settings: DataSettings,
+    decoders: Mapping[Modality, Decoder] = DECODERS,
+) -> NDArray[Any]:
     """The stored array; whatever a decoder stumbles over is the file's fault, not the job's."""
     seed = int.from_bytes(digest("points", identity)[:8], "big")
     content = source.Source(data=data, suffix=ending(part.path), seed=seed)
     try:
-        return DECODERS[part.modality].decode(content, getattr(settings, part.modality))
+        return decoders[part.modality].decode(content, getattr(settings, part.modality))
     except Refused:
         raise
     except MemoryError as error:
