@@ -1,13 +1,15 @@
-"""Attention, the one operation the model is made of, in its textbook evaluation.
+"""Attention, the one operation the model is made of.
 
-Shapes: B samples, N latents, M positions of the byte array, D latent width, C input channels.
+Shapes: B samples, N latents, M positions, D latent width, C input channels, H heads, E width of a head.
 """
 
 from typing import cast
 
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from perceiver.forms.source import Projections, Source
 
 
 def _heads(x: Float[Tensor, "B L W"], heads: int) -> Float[Tensor, "B H L E"]:
@@ -26,17 +28,13 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, width)
 
     def forward(
-        self,
-        reader: Float[Tensor, "B N D"],
-        source: Float[Tensor, "B M C"],
-        mask: Bool[Tensor, "B M"] | None = None,
+        self, reader: Float[Tensor, "B N D"], source: Float[Tensor, "B M C"]
     ) -> Float[Tensor, "B N D"]:
         q, k, v = (
             _heads(project(x), self.heads)
             for project, x in ((self.query, reader), (self.key, source), (self.value, source))
         )
-        seen = None if mask is None else mask[:, None, None, :]
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        read = F.scaled_dot_product_attention(q, k, v)
         return cast(Tensor, self.out(read.transpose(1, 2).flatten(2)))
 
 
@@ -57,14 +55,19 @@ class CrossAttend(nn.Module):
         self.attention = Attention(width=width, source=channels, inner=inner, heads=heads)
         self.mlp = MLP(width)
 
-    def forward(
-        self,
-        latents: Float[Tensor, "B N D"],
-        byte_array: Float[Tensor, "B M C"],
-        mask: Bool[Tensor, "B M"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
-        latents = latents + self.attention(self.latent_norm(latents), self.byte_norm(byte_array), mask)
+    def forward(self, latents: Float[Tensor, "B N D"], byte_array: Source) -> Float[Tensor, "B N D"]:
+        read = byte_array(self.queries(latents), self.projections)
+        latents = latents + self.attention.out(read.transpose(1, 2).flatten(2))
         return latents + self.mlp(latents)
+
+    def queries(self, latents: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N E"]:
+        """What the latents ask."""
+        return _heads(self.attention.query(self.latent_norm(latents)), self.attention.heads)
+
+    @property
+    def projections(self) -> Projections:
+        """What is done to the byte array before it is read."""
+        return Projections(self.byte_norm, self.attention.key, self.attention.value)
 
 
 class SelfAttend(nn.Module):

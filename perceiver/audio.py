@@ -12,8 +12,8 @@ from torch import Tensor
 
 from perceiver.draws import uniforms
 from perceiver.mel import filterbank, log_mel
-from perceiver.positions import grid
-from perceiver.segment import Arrays, Input, Raw, Seeds, Segment, uniform_arrays
+from perceiver.positions import Grid
+from perceiver.segment import Arrays, Geometry, Input, Raw, Seeds, Segment, uniform_arrays
 from perceiver.settings import AudioAugmentation, ModelSettings, TrainSettings
 from perceiver.windows import real, windows
 
@@ -119,7 +119,6 @@ class AudioSpec:
 class AudioInput(Input):
     """The byte array of a sound; what lies around a short one is masked."""
 
-    table: Tensor
     hann: Tensor
     bank: Tensor
 
@@ -127,14 +126,12 @@ class AudioInput(Input):
         super().__init__()
         self.spec = spec
         values = (spec.patch if spec.mel is None else spec.frames * spec.bins) * spec.channels
-        table = grid(spec.sizes, spec.bands, spec.max_frequency)
-        self.register_buffer("table", table, persistent=False)
+        self.grid = Grid(spec.sizes, spec.bands, spec.max_frequency)
         if spec.mel is not None:
             bank = filterbank(spec.rate, spec.mel.window, spec.mel.bins, 20.0, spec.rate / 2)
             self.register_buffer("hann", torch.hann_window(spec.mel.window), persistent=False)
             self.register_buffer("bank", bank, persistent=False)
-        self.positions = table.shape[0]
-        self.channels = values + table.shape[1]
+        self.geometry = Geometry.on(self.grid, values)
 
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:
         uniform_arrays(arrays, (-1, self.spec.channels), "audio")
@@ -191,12 +188,14 @@ class AudioInput(Input):
     def forward(self, raw: Raw) -> Segment:
         spec = self.spec
         mask = real(raw.spans, spec.samples, spec.step)
-        mask = mask.repeat_interleave(self.positions // spec.sizes[0], 1)
+        mask = mask.repeat_interleave(self.geometry.positions // spec.sizes[0], 1)
         if spec.mel is None:
-            return Segment(self.levelled(raw).unflatten(1, (-1, spec.patch)).flatten(2), self.table, mask)
+            values = self.levelled(raw).unflatten(1, (-1, spec.patch)).flatten(2)
+            return Segment(values, self.grid.axes, mask=mask)
         levels = raw.values if raw.values.ndim == 4 else self.spectrogram(raw, spec.mel)
         tiles = levels.unflatten(2, (-1, spec.bins)).unflatten(1, (-1, spec.frames))  # B t frames f bins Ch
-        return Segment(tiles.transpose(2, 3).flatten(3).flatten(1, 2), self.table, mask)
+        values = tiles.transpose(2, 3).flatten(3).flatten(1, 2)
+        return Segment(values, self.grid.axes, mask=mask)
 
 
 def _stretch(seeds: Int64[Tensor, " B"], purpose: str, size: int, share: float) -> Bool[Tensor, "B {size}"]:

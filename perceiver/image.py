@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from perceiver.pixels import augmented
-from perceiver.positions import grid
-from perceiver.segment import Arrays, Input, Raw, Seeds, Segment, uniform_arrays
+from perceiver.positions import Grid
+from perceiver.segment import Arrays, Geometry, Input, Raw, Seeds, Segment, uniform_arrays
 from perceiver.settings import ModelSettings, TrainSettings
 
 
@@ -59,27 +59,25 @@ class ImageInput(Input):
 
     mean: Tensor
     std: Tensor
-    table: Tensor
 
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
         self.spec = spec
-        table = grid((spec.height // spec.patch, spec.width // spec.patch), spec.bands, spec.max_frequency)
-        self.register_buffer("table", table, persistent=False)
+        sizes = (spec.height // spec.patch, spec.width // spec.patch)
+        self.grid = Grid(sizes, spec.bands, spec.max_frequency)
         self.register_buffer("mean", torch.tensor(spec.mean), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).clamp(min=1.0), persistent=False)
-        self.positions = table.shape[0]
-        self.channels = 3 * spec.patch**2 + table.shape[1]
+        self.geometry = Geometry.on(self.grid, 3 * spec.patch**2)
 
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:  # noqa: ARG002, an image is seen whole
         uniform_arrays(arrays, (self.spec.height, self.spec.width, 3), "image")
         return Raw(torch.from_numpy(np.stack(arrays)))
 
     def augment(self, raw: Raw, seeds: Seeds, settings: TrainSettings) -> Raw:
-        return Raw(augmented(raw.values[:, None], seeds, settings.image)[:, 0])
+        return raw._replace(values=augmented(raw.values[:, None], seeds, settings.image)[:, 0])
 
     def forward(self, raw: Raw) -> Segment:
-        return Segment(self.tokens((raw.values - self.mean) / self.std), self.table)
+        return Segment(self.tokens((raw.values - self.mean) / self.std), self.grid.axes)
 
     def tokens(self, x: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B M Cv"]:
         """Row-major squares, each pixel's channels together."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from perceiver.draws import between, integers, normals, uniforms
 from perceiver.positions import features, frequencies
-from perceiver.segment import Arrays, Input, Raw, Seeds, Segment, uniform_arrays
+from perceiver.segment import Arrays, Geometry, Input, Raw, Seeds, Segment, uniform_arrays
 from perceiver.settings import MeshAugmentation, ModelSettings, TrainSettings
 
 PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
@@ -52,8 +52,8 @@ class MeshInput(Input):
         self.spec = spec
         f = frequencies(spec.bands, spec.max_frequency).to(torch.float32)
         self.register_buffer("frequencies", f, persistent=False)
-        self.positions = spec.points
-        self.channels = 3 * (1 + 2 * spec.bands) + (len(PRODUCTS) if spec.channels == 6 else 0)
+        channels = 3 * (1 + 2 * spec.bands) + (len(PRODUCTS) if spec.channels == 6 else 0)
+        self.geometry = Geometry(spec.points, channels, channels, axes=0)
 
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:
         """Stored points are in random order: any of them, or the first, are an even sample."""
@@ -91,7 +91,7 @@ class MeshInput(Input):
             xyz = xyz * factors.view_as(xyz)
         if chosen.jitter:
             xyz = xyz + chosen.jitter * normals(seeds, "jitter", xyz[0].numel()).view_as(xyz)
-        return Raw(torch.cat([xyz, normal], -1))
+        return raw._replace(values=torch.cat([xyz, normal], -1))
 
     def forward(self, raw: Raw) -> Segment:
         cloud = raw.values.to(torch.float32)

@@ -3,18 +3,21 @@
 Shapes: B samples, N latents, M positions of all modalities, D latent width, C channels, K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from perceiver.attention import CrossAttend, SelfAttend
+from perceiver.forms.choice import chosen, prepared
+from perceiver.forms.textbook import Textbook
 from perceiver.inputs import Spec, build_input
 from perceiver.segment import Input, Raw, Segment
-from perceiver.settings import ModelSettings, TrainSettings
+from perceiver.settings import Form, ModelSettings, TrainSettings
 
 Sample = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 Batch = Mapping[str, Raw]
@@ -28,12 +31,15 @@ class Perceiver(nn.Module):
         if not inputs:
             raise ValueError("a Perceiver needs at least one modality")
         self.settings, self.specs, self.classes = settings, dict(inputs), classes
+        self.recompute = False
         built = {modality: build_input(modality, spec) for modality, spec in inputs.items()}
         self.inputs = nn.ModuleDict(built)
-        self.positions = sum(part.positions for part in built.values())
-        widest = max(part.channels for part in built.values())
-        self.channels = widest if len(built) == 1 else widest + settings.encoding
-        spare = {name: self.channels - part.channels for name, part in built.items() if len(built) > 1}
+        self.geometries = {modality: part.geometry for modality, part in built.items()}
+        self.positions = sum(part.positions for part in self.geometries.values())
+        widest = max(part.channels for part in self.geometries.values())
+        several = len(built) > 1
+        self.channels = widest + settings.encoding if several else widest
+        spare = {name: self.channels - part.channels for name, part in self.geometries.items() if several}
         self.encodings = nn.ParameterDict({name: torch.empty(count) for name, count in spare.items()})
         self.latents = nn.Parameter(torch.empty(settings.latents, settings.width))
         self.cross_attends = nn.ModuleList(self._cross_attend() for _ in range(_cross_attends(settings)))
@@ -71,12 +77,48 @@ class Perceiver(nn.Module):
         nn.init.zeros_(self.head.weight)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
-        byte_array, mask = joined(self.segments(batch))
-        latents = self.latents.expand(byte_array.shape[0], -1, -1)
-        for block in range(self.settings.blocks):
-            latents = self.cross_attends[min(block, len(self.cross_attends) - 1)](latents, byte_array, mask)
-            latents = self.transformers[min(block, len(self.transformers) - 1)](latents)
+        segments = self.segments(batch)
+        byte_array = prepared(segments, list(self.forms(segments[0].values.device.type).values()))
+        latents = self.latents.expand(len(segments[0].values), -1, -1)
+        for cross_attend, transformer in self.blocks():
+            latents = cross_attend(latents, byte_array)
+            latents = self.refined(transformer, latents)
         return cast(Tensor, self.head(latents.mean(1)))
+
+    def blocks(self) -> Iterator[tuple[CrossAttend, nn.Sequential]]:
+        """Cross-attend and latent transformer of each block, those that share weights again and again."""
+        for block in range(self.settings.blocks):
+            cross_attend = self.cross_attends[min(block, len(self.cross_attends) - 1)]
+            transformer = self.transformers[min(block, len(self.transformers) - 1)]
+            yield cast(CrossAttend, cross_attend), cast(nn.Sequential, transformer)
+
+    def refined(self, transformer: nn.Sequential, latents: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Latents after a transformer, computed again in the backward pass where `recompute` says so."""
+        if self.recompute and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(transformer, latents, use_reentrant=False))
+        return cast(Tensor, transformer(latents))
+
+    def forms(self, device: str) -> dict[str, Form]:
+        """How each modality is read on a device of this kind ("cpu", "cuda")."""
+        queries = self.settings.latents * self.settings.cross_heads
+        return chosen(self.settings.attention, self.geometries, queries, device)
+
+    @torch.no_grad()
+    def attended(self, batch: Batch) -> list[dict[str, Float[Tensor, "B N M"]]]:
+        """Where each latent looked: for every cross-attend in order, weights over each modality's positions.
+
+        Mean over the heads; over all modalities together they sum to 1; masked positions have 0. This is the
+        matrix that training never makes: B N M numbers for each cross-attend.
+        """
+        byte_array = Textbook(self.segments(batch))
+        sizes = [part.positions for part in self.geometries.values()]
+        latents, found = self.latents.expand(len(byte_array.rows), -1, -1), list[dict[str, Tensor]]()
+        for cross_attend, transformer in self.blocks():
+            queries = cross_attend.queries(latents)
+            weights = byte_array.weights(queries, cross_attend.projections).mean(1).split(sizes, 2)
+            found.append(dict(zip(self.inputs, weights, strict=True)))
+            latents = transformer(cross_attend(latents, byte_array))
+        return found
 
     def segments(self, batch: Batch) -> list[Segment]:
         """Every modality's part of the byte array, its channels filled up by its learned encoding.
@@ -88,7 +130,9 @@ class Perceiver(nn.Module):
             raw = batch[modality]
             with torch.autocast(raw.values.device.type, enabled=False):
                 segment = cast(Segment, part(raw))
-            parts.append(encoded(segment, self.encodings[modality]) if len(self.encodings) else segment)
+            if len(self.encodings):
+                segment = segment._replace(encoding=self.encodings[modality])
+            parts.append(segment if raw.there is None else without(segment, ~raw.there))
         return parts
 
     def collate(self, samples: Sequence[Sample], seeds: Int64[Tensor, " B"] | None) -> dict[str, Raw]:
@@ -111,34 +155,7 @@ def _cross_attends(settings: ModelSettings) -> int:
     return {"paper": min(2, settings.blocks), "none": settings.blocks, "all": 1}[settings.sharing]
 
 
-def encoded(segment: Segment, encoding: Float[Tensor, " E"]) -> Segment:
-    """The modality encoding stands behind the position features, the same at every position."""
-    column = encoding.expand(segment.values.shape[1], -1)
-    table = column if segment.table is None else torch.cat([segment.table, column], 1)
-    return segment._replace(table=table)
-
-
-def joined(segments: Sequence[Segment]) -> tuple[Float[Tensor, "B M C"], Bool[Tensor, "B M"] | None]:
-    """The byte array of the textbook evaluation, and where it is real.
-
-    What is masked becomes 0 (a NaN would pass through a weight of 0); a sample with nothing real at all
-    reads those zeros, so that it stays finite.
-    """
-    rows = torch.cat([_rows(segment) for segment in segments], 1)
-    if all(segment.mask is None for segment in segments):
-        return rows, None
-    mask = torch.cat([_mask(segment) for segment in segments], 1)
-    rows = torch.where(mask[..., None], rows, 0.0)
-    return rows, mask | ~mask.any(1, keepdim=True)
-
-
-def _rows(segment: Segment) -> Float[Tensor, "B M C"]:
-    if segment.table is None:
-        return segment.values
-    return torch.cat([segment.values, segment.table.expand(segment.values.shape[0], -1, -1)], -1)
-
-
-def _mask(segment: Segment) -> Bool[Tensor, "B M"]:
-    if segment.mask is not None:
-        return segment.mask
-    return torch.ones(segment.values.shape[:2], dtype=torch.bool, device=segment.values.device)
+def without(segment: Segment, lacking: Bool[Tensor, " B"]) -> Segment:
+    """The segment, masked altogether in the samples that lack it."""
+    there = ~lacking[:, None].expand(segment.values.shape[:2])
+    return segment._replace(mask=there if segment.mask is None else segment.mask & there)

@@ -1,6 +1,6 @@
 """What inputs hand to the model: one modality's part of the byte array, and how raw arrays come in.
 
-Shapes: B samples, M positions, Cv channels of the values, P channels of the position table.
+Shapes: B samples, M positions, Cv channels of the values, E of the encoding.
 """
 
 from abc import ABC, abstractmethod
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, device, nn
 
+from perceiver.positions import Grid
 from perceiver.settings import TrainSettings
 
 Arrays = Sequence[np.ndarray[Any, np.dtype[Any]]]
@@ -23,31 +24,53 @@ class Raw(NamedTuple):
     values: Shaped[Tensor, "B ..."]
     spans: Int64[Tensor, "B 2"] | None = None
     """First and end of the samples or frames that are real; none: all of them."""
+    there: Bool[Tensor, " B"] | None = None
+    """False where the sample lacks this modality altogether; none: no sample does."""
 
     def to(self, place: device | str) -> "Raw":
         """The same batch on another device."""
-        spans = None if self.spans is None else self.spans.to(place, non_blocking=True)
-        return Raw(self.values.to(place, non_blocking=True), spans)
+        moved = (None if part is None else part.to(place, non_blocking=True) for part in self[1:])
+        return Raw(self.values.to(place, non_blocking=True), *moved)
 
 
 class Segment(NamedTuple):
-    """One modality's positions, its channels not yet joined: row j is [values[:, j] | table[j]]."""
+    """One modality's positions, their channels not yet joined: [values of j | features of j | encoding].
+
+    The byte array is data: gradients reach the encoding, not the values.
+    """
 
     values: Float[Tensor, "B M Cv"]
     """What differs from sample to sample."""
-    table: Float[Tensor, "M P"] | None = None
-    """What all samples share: the position features of the geometry."""
+    axes: tuple[Float[Tensor, "_ _"], ...] = ()
+    """Position features of a grid of M places, a table [size, P] an axis; none: they are in the values."""
+    encoding: Float[Tensor, " E"] | None = None
+    """The learned encoding of the modality, the same at every position."""
     mask: Bool[Tensor, "B M"] | None = None
     """True where the position is real; none: everywhere."""
+
+
+class Geometry(NamedTuple):
+    """The size and the kind of one modality's part of the byte array."""
+
+    positions: int
+    """M, the positions that one sample occupies."""
+    channels: int
+    """Channels of a position: its values and its features."""
+    values: int
+    """Those of them that differ from sample to sample."""
+    axes: int
+    """Axes of the grid that the positions lie on; 0: none."""
+
+    @classmethod
+    def on(cls, grid: Grid, values: int) -> "Geometry":
+        """Positions on a grid, with so many channels of values."""
+        return cls(grid.positions, values + grid.channels, values, len(grid.sizes))
 
 
 class Input(nn.Module, ABC):
     """One modality: stored arrays -> static batch (`collate`) -> changed at random (`augment`) -> Segment."""
 
-    positions: int
-    """M, the positions that one sample occupies."""
-    channels: int
-    """Cv + P, the channels of a position."""
+    geometry: Geometry
 
     @abstractmethod
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:

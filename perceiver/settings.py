@@ -9,6 +9,7 @@ from typing import Literal
 
 Sharing = Literal["paper", "none", "all"]
 Precision = Literal["float32", "bfloat16"]
+Form = Literal["auto", "textbook", "absorbed", "streamed", "separable"]
 
 
 def _require(holds: bool, complaint: str) -> None:
@@ -111,6 +112,10 @@ class ModelSettings:
     """Twice the highest frequency of the bands; 0: the number of positions along each axis (paper: 224)."""
     sharing: Sharing = "paper"
     """Who shares weights: paper (cross-attends 2..n one set, latent transformers one set), none, all."""
+    attention: Form = "auto"
+    """How the cross-attention is computed, all ways with the same result: textbook (keys and values of all
+    positions), absorbed (folded into the queries, on torch's kernels), streamed (in chunks), separable (a
+    grid's features axis by axis), auto (from geometry and device)."""
     encoding: int = 4
     """Least channels of the learned modality encoding, where a sample holds several modalities (chosen)."""
     views: int = 1

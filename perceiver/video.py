@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from perceiver.pixels import augmented
-from perceiver.positions import grid
-from perceiver.segment import Arrays, Input, Raw, Seeds, Segment, uniform_arrays
+from perceiver.positions import Grid
+from perceiver.segment import Arrays, Geometry, Input, Raw, Seeds, Segment, uniform_arrays
 from perceiver.settings import ModelSettings, TrainSettings
 from perceiver.windows import real, windows
 
@@ -79,25 +79,22 @@ class VideoInput(Input):
 
     mean: Tensor
     std: Tensor
-    table: Tensor
 
     def __init__(self, spec: VideoSpec) -> None:
         super().__init__()
         self.spec = spec
         sizes = (spec.frames // spec.block, spec.height // spec.patch, spec.width // spec.patch)
-        table = grid(sizes, spec.bands, spec.max_frequency)
-        self.register_buffer("table", table, persistent=False)
+        self.grid = Grid(sizes, spec.bands, spec.max_frequency)
         self.register_buffer("mean", torch.tensor(spec.mean), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).clamp(min=1.0), persistent=False)
-        self.positions = table.shape[0]
-        self.channels = 3 * spec.block * spec.patch**2 + table.shape[1]
+        self.geometry = Geometry.on(self.grid, 3 * spec.block * spec.patch**2)
 
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:
         uniform_arrays(arrays, (-1, self.spec.height, self.spec.width, 3), "video")
         return windows(arrays, self.spec.frames, seeds)
 
     def augment(self, raw: Raw, seeds: Seeds, settings: TrainSettings) -> Raw:
-        return Raw(augmented(raw.values, seeds, settings.video), raw.spans)
+        return raw._replace(values=augmented(raw.values, seeds, settings.video))
 
     def forward(self, raw: Raw) -> Segment:
         spec = self.spec
@@ -107,5 +104,5 @@ class VideoInput(Input):
         # B t block rows patch columns patch 3 -> B t rows columns [block patch patch 3]
         values = x.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4).flatten(1, 3)
         mask = real(raw.spans, spec.frames, spec.block)
-        per_block = self.positions // mask.shape[1]
-        return Segment(values, self.table, mask.repeat_interleave(per_block, 1))
+        per_block = self.geometry.positions // mask.shape[1]
+        return Segment(values, self.grid.axes, mask=mask.repeat_interleave(per_block, 1))

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from perceiver.attention import Attention, CrossAttend
+from perceiver.forms.textbook import Textbook
+from perceiver.segment import Segment
 
 
 def textbook(attention: Attention, reader: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
@@ -26,19 +28,11 @@ def test_attention_is_the_textbook_formula(heads: int) -> None:
     torch.testing.assert_close(read, expected)
 
 
-def test_a_masked_position_is_as_if_it_were_not_there() -> None:
-    attention = Attention(width=8, source=5, inner=6, heads=2).double()
-    reader, source = torch.randn(1, 4, 8).double(), torch.randn(1, 7, 5).double()
-    mask = torch.tensor([[True, False, True, True, False, True, False]])
-
-    torch.testing.assert_close(attention(reader, source, mask), attention(reader, source[mask][None]))
-
-
 def test_a_cross_attend_adds_to_the_latents_and_then_an_mlp() -> None:
     cross = CrossAttend(width=8, channels=5, inner=5, heads=1).double()
     latents, byte_array = torch.randn(2, 4, 8).double(), torch.randn(2, 7, 5).double()
 
-    read = cross(latents, byte_array)
+    read = cross(latents, Textbook([Segment(byte_array)]))
 
     after = latents + cross.attention(cross.latent_norm(latents), cross.byte_norm(byte_array))
     torch.testing.assert_close(read, after + cross.mlp(after))

@@ -1,5 +1,6 @@
 """Inputs of every modality: static shapes, seeds, masks, and what a position holds."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from perceiver.audio import AudioInput
 from perceiver.image import ImageInput
 from perceiver.inputs import INPUTS, Spec, build_input
 from perceiver.mesh import MeshInput, MeshSpec
-from perceiver.segment import Raw
+from perceiver.segment import Geometry, Raw
 from perceiver.settings import AudioAugmentation, MeshAugmentation, PixelAugmentation, TrainSettings
 from perceiver.video import VideoInput
 from perceiver.windows import windows
@@ -38,10 +39,14 @@ def test_an_input_keeps_its_promise_of_positions_and_channels(
 ) -> None:
     part = made(name, specs)
 
-    values, table, mask = part(part.collate([sample[name] for sample in samples], None))
+    values, axes, encoding, mask = part(part.collate([sample[name] for sample in samples], None))
 
-    assert values.shape[:2] == (7, part.positions)
-    assert values.shape[2] + (0 if table is None else table.shape[1]) == part.channels
+    promised = part.geometry
+    assert values.shape == (7, promised.positions, promised.values)
+    assert len(axes) == promised.axes
+    assert not axes or math.prod(len(table) for table in axes) == promised.positions
+    assert promised.values + sum(table.shape[1] for table in axes) == promised.channels
+    assert encoding is None
     assert values.isfinite().all()
     assert mask is None or mask.any(1).all()
     assert not part.state_dict()
@@ -107,7 +112,7 @@ def test_a_window_holds_one_unbroken_stretch_of_its_clip(
     arrays = [np.arange(1, length + 1, dtype=np.int16)[:, None] for length in lengths]
     seeds = None if seed is None else seed + torch.arange(len(lengths))
 
-    values, spans = windows(arrays, size, seeds)
+    values, spans, _ = windows(arrays, size, seeds)
 
     assert spans is not None
     for row, (start, end), length in zip(values[..., 0], spans.tolist(), lengths, strict=True):
@@ -171,7 +176,7 @@ def test_a_position_of_all_bins_knows_its_time_only(specs: dict[str, Spec], samp
 
     part = AudioInput(spec)  # type: ignore[arg-type]
 
-    assert (part.positions, part.channels) == (10, 12 + 7)
+    assert part.geometry == Geometry(positions=10, channels=12 + 7, values=12, axes=1)
     assert part(part.collate([samples[0]["mel"]], None)).values.shape == (1, 10, 12)
 
 

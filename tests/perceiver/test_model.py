@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from perceiver.flops import flops
+from perceiver.forms.source import joined
 from perceiver.image import ImageSpec
 from perceiver.inputs import Spec
-from perceiver.model import Perceiver, joined
+from perceiver.model import Perceiver
+from perceiver.positions import expanded
 from perceiver.segment import Raw, Segment
 from perceiver.settings import ModelSettings, Sharing
 
@@ -124,10 +126,10 @@ def test_what_is_masked_never_influences_the_answer(name: str, build: Build, sam
 def test_masked_positions_of_a_segment_may_hold_anything_even_nan() -> None:
     values, mask = torch.randn(2, 5, 3), torch.tensor([[True] * 3 + [False] * 2, [False] * 5])
     garbage = torch.where(mask[..., None], values, torch.nan)
-    table = torch.randn(5, 2)
+    axes = (torch.randn(5, 2),)
 
-    clean, seen = joined([Segment(values, table, mask), Segment(torch.ones(2, 1, 5))])
-    dirty, _ = joined([Segment(garbage, table, mask), Segment(torch.ones(2, 1, 5))])
+    clean, seen = joined([Segment(values, axes, mask=mask), Segment(torch.ones(2, 1, 5))])
+    dirty, _ = joined([Segment(garbage, axes, mask=mask), Segment(torch.ones(2, 1, 5))])
 
     assert torch.equal(clean, dirty)
     assert seen is not None
@@ -156,13 +158,14 @@ def test_the_order_of_positions_does_not_matter(build: Build, samples: Samples) 
     before = picture(pixels)
 
     segment = picture.segments(pixels)[0]
-    assert segment.table is not None
-    order = torch.randperm(12)
-    picture.segments = lambda _: [Segment(segment.values[:, order], segment.table[order])]  # type: ignore
+    order, table = torch.randperm(12), expanded(segment.axes).expand(len(samples), -1, -1)
+    own = segment.values[:, order]
+    picture.segments = lambda _: [Segment(torch.cat([own, table[:, order]], 2))]  # type: ignore
+    picture.forms = lambda _: {"image": "streamed"}  # type: ignore
 
     torch.testing.assert_close(cloud(shuffled), cloud(points), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(picture(pixels), before, rtol=1e-4, atol=1e-5)
-    picture.segments = lambda _: [Segment(segment.values[:, order], segment.table)]  # type: ignore
+    picture.segments = lambda _: [Segment(torch.cat([own, table], 2))]  # type: ignore
     assert not torch.allclose(picture(pixels), before, atol=1e-2)
 
 

@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 
-from perceiver.positions import axis, frequencies, grid
+from perceiver.positions import Grid, axis, expanded, frequencies
+
+
+def grid(sizes: tuple[int, ...], bands: int, max_frequency: float) -> torch.Tensor:
+    return expanded(Grid(sizes, bands, max_frequency).axes)
 
 
 def test_the_papers_images_have_50_176_positions_of_258_channels() -> None:

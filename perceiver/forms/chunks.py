@@ -1,0 +1,39 @@
+"""What the two forms with a backward pass of their own share: base 2, a floor, blocks that fit a cache.
+
+Exponentials and log-sum-exps inside are to the base 2: a CPU's exp is slow where it underflows, exp2 is not.
+From a floor up, as denormal numbers are slow: 2^-80 summed over a million positions is below float64's
+rounding.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+LOG2E, LN2, FLOOR = 1 / math.log(2.0), math.log(2.0), -80.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def slices(size: int, step: int) -> list[slice]:
+    """`size` places in order, `step` at a time."""
+    return [slice(begin, min(begin + step, size)) for begin in range(0, size, step)]
+
+
+def in_given_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Autocast changes nothing in there: sums over 50,000 positions want the precision of the rows."""
+
+    @functools.wraps(function)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return function(*args, **kwargs)
+
+    return plain
+
+
+def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+    """Inputs and outputs, for the backward pass."""
+    ctx.save_for_backward(*inputs, *output)
