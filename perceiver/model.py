@@ -40,12 +40,18 @@ class Perceiver(nn.Module):
         self.transformers = nn.ModuleList(
             self._transformer() for _ in range(settings.blocks if settings.sharing == "none" else 1)
         )
+        self.head_norm = nn.LayerNorm(settings.width) if settings.head_norm else nn.Identity()
         self.head = nn.Linear(settings.width, classes)
         self._initialise()
 
     def _transformer(self) -> nn.Sequential:
-        width, heads = self.settings.width, self.settings.heads
-        return nn.Sequential(*(SelfAttend(width=width, heads=heads) for _ in range(self.settings.layers)))
+        s = self.settings
+        return nn.Sequential(
+            *(
+                SelfAttend(width=s.width, heads=s.heads, mlp=s.mlp, widening=s.widening)
+                for _ in range(s.layers)
+            )
+        )
 
     def _cross_attend(self) -> CrossAttend:
         settings = self.settings
@@ -57,7 +63,12 @@ class Perceiver(nn.Module):
                 f"byte array: set model.cross-width = {fits}"
             )
         return CrossAttend(
-            width=settings.width, channels=self.channels, inner=inner, heads=settings.cross_heads
+            width=settings.width,
+            channels=self.channels,
+            inner=inner,
+            heads=settings.cross_heads,
+            mlp=settings.mlp,
+            widening=settings.widening,
         )
 
     def _initialise(self) -> None:
@@ -76,7 +87,7 @@ class Perceiver(nn.Module):
         for block in range(self.settings.blocks):
             latents = self.cross_attends[min(block, len(self.cross_attends) - 1)](latents, byte_array, mask)
             latents = self.transformers[min(block, len(self.transformers) - 1)](latents)
-        return cast(Tensor, self.head(latents.mean(1)))
+        return cast(Tensor, self.head(self.head_norm(latents.mean(1))))
 
     def segments(self, batch: Batch) -> list[Segment]:
         """Every modality's part of the byte array, its channels filled up by its learned encoding.

@@ -9,6 +9,7 @@ from typing import Literal
 
 Sharing = Literal["paper", "none", "all"]
 Precision = Literal["float32", "bfloat16"]
+FeedForward = Literal["gelu", "geglu"]
 
 
 def _require(holds: bool, complaint: str) -> None:
@@ -111,6 +112,12 @@ class ModelSettings:
     """Twice the highest frequency of the bands; 0: the number of positions along each axis (paper: 224)."""
     sharing: Sharing = "paper"
     """Who shares weights: paper (cross-attends 2..n one set, latent transformers one set), none, all."""
+    mlp: FeedForward = "gelu"
+    """What follows each attention: gelu (paper), or geglu, gated by a second linear (lucidrains' weights)."""
+    widening: int = 1
+    """Inner channels of that MLP, in widths (paper: 1; lucidrains' weights: 4)."""
+    head_norm: bool = False
+    """A LayerNorm between the latents' mean and the head (paper: none; lucidrains' weights have it)."""
     encoding: int = 4
     """Least channels of the learned modality encoding, where a sample holds several modalities (chosen)."""
     views: int = 1
@@ -134,6 +141,7 @@ class ModelSettings:
             "blocks",
             "layers",
             "bands",
+            "widening",
             "encoding",
             "views",
         )
