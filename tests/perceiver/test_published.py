@@ -343,6 +343,7 @@ def test_weights_that_no_setting_fits_are_refused_by_name(changes: dict[str, Any
             {},
             r"value.weight is 32 x 17, .*value.weight of the model 16 x 17: no .* equally wide",
         ),
+        ({"v_channels": 36}, {"cross_width": 0}, r"value.weight is 36 x 17, .* 17 x 17: no .* equally wide"),
         ({"qk_channels": 32}, {}, r"self.query.weight is 32 x 16, .* 16 x 16: no .* qk_channels"),
         ({"cross_attention_widening_factor": 2}, {}, r"dense1.weight is 32 x 16, .*: no .* all MLPs"),
         ({"num_latents": 9}, {"latents": 6}, r"embeddings.latents is 9 x 16, latents .* model.latents = 9"),
