@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from perceiver.forms.source import Projections, Source
+from perceiver.settings import FeedForward
 
 
 def _heads(x: Float[Tensor, "B L W"], heads: int) -> Float[Tensor, "B H L E"]:
@@ -38,22 +39,41 @@ class Attention(nn.Module):
         return cast(Tensor, self.out(read.transpose(1, 2).flatten(2)))
 
 
-class MLP(nn.Sequential):
-    """LayerNorm, linear, GELU, linear, without widening (Sec. 3.2 and DeepMind's code)."""
+class GEGLU(nn.Module):
+    """The first half of the channels, gated by the GELU of the second (arXiv 2002.05202)."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+    def forward(self, x: Float[Tensor, "B N I2"]) -> Float[Tensor, "B N I"]:
+        value, gate = x.chunk(2, -1)
+        return value * F.gelu(gate)
+
+
+class MLP(nn.Sequential):
+    """LayerNorm, linear, GELU, linear; in the paper without widening (Sec. 3.2 and DeepMind's code)."""
+
+    def __init__(self, width: int, kind: FeedForward = "gelu", widening: int = 1) -> None:
+        inner = widening * width
+        grown, activation = (inner, nn.GELU()) if kind == "gelu" else (2 * inner, GEGLU())
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, grown), activation, nn.Linear(inner, width))
 
 
 class CrossAttend(nn.Module):
     """The latents read the byte array: N x M scores, linear in the input's size."""
 
-    def __init__(self, *, width: int, channels: int, inner: int, heads: int) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        channels: int,
+        inner: int,
+        heads: int,
+        mlp: FeedForward = "gelu",
+        widening: int = 1,
+    ) -> None:
         super().__init__()
         self.latent_norm = nn.LayerNorm(width)
         self.byte_norm = nn.LayerNorm(channels)
         self.attention = Attention(width=width, source=channels, inner=inner, heads=heads)
-        self.mlp = MLP(width)
+        self.mlp = MLP(width, mlp, widening)
 
     def forward(self, latents: Float[Tensor, "B N D"], byte_array: Source) -> Float[Tensor, "B N D"]:
         read = byte_array(self.queries(latents), self.projections)
@@ -73,11 +93,11 @@ class CrossAttend(nn.Module):
 class SelfAttend(nn.Module):
     """The latents read each other: N x N scores, whatever the input's size."""
 
-    def __init__(self, *, width: int, heads: int) -> None:
+    def __init__(self, *, width: int, heads: int, mlp: FeedForward = "gelu", widening: int = 1) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width=width, source=width, inner=width, heads=heads)
-        self.mlp = MLP(width)
+        self.mlp = MLP(width, mlp, widening)
 
     def forward(self, latents: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         normed = self.norm(latents)

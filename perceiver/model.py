@@ -46,12 +46,18 @@ class Perceiver(nn.Module):
         self.transformers = nn.ModuleList(
             self._transformer() for _ in range(settings.blocks if settings.sharing == "none" else 1)
         )
+        self.head_norm = nn.LayerNorm(settings.width) if settings.head_norm else nn.Identity()
         self.head = nn.Linear(settings.width, classes)
         self._initialise()
 
     def _transformer(self) -> nn.Sequential:
-        width, heads = self.settings.width, self.settings.heads
-        return nn.Sequential(*(SelfAttend(width=width, heads=heads) for _ in range(self.settings.layers)))
+        s = self.settings
+        return nn.Sequential(
+            *(
+                SelfAttend(width=s.width, heads=s.heads, mlp=s.mlp, widening=s.widening)
+                for _ in range(s.layers)
+            )
+        )
 
     def _cross_attend(self) -> CrossAttend:
         settings = self.settings
@@ -63,7 +69,12 @@ class Perceiver(nn.Module):
                 f"byte array: set model.cross-width = {fits}"
             )
         return CrossAttend(
-            width=settings.width, channels=self.channels, inner=inner, heads=settings.cross_heads
+            width=settings.width,
+            channels=self.channels,
+            inner=inner,
+            heads=settings.cross_heads,
+            mlp=settings.mlp,
+            widening=settings.widening,
         )
 
     def _initialise(self) -> None:
@@ -83,7 +94,7 @@ class Perceiver(nn.Module):
         for cross_attend, transformer in self.blocks():
             latents = cross_attend(latents, byte_array)
             latents = self.refined(transformer, latents)
-        return cast(Tensor, self.head(latents.mean(1)))
+        return cast(Tensor, self.head(self.head_norm(latents.mean(1))))
 
     def blocks(self) -> Iterator[tuple[CrossAttend, nn.Sequential]]:
         """Cross-attend and latent transformer of each block, those that share weights again and again."""

@@ -10,6 +10,7 @@ from typing import Literal
 Sharing = Literal["paper", "none", "all"]
 Precision = Literal["float32", "bfloat16"]
 Form = Literal["auto", "textbook", "absorbed", "streamed", "separable"]
+FeedForward = Literal["gelu", "geglu"]
 
 
 def _require(holds: bool, complaint: str) -> None:
@@ -116,6 +117,12 @@ class ModelSettings:
     """How the cross-attention is computed, all ways with the same result: textbook (keys and values of all
     positions), absorbed (folded into the queries, on torch's kernels), streamed (in chunks), separable (a
     grid's features axis by axis), auto (from geometry and device)."""
+    mlp: FeedForward = "gelu"
+    """What follows each attention: gelu (paper), or geglu, gated by a second linear (lucidrains' weights)."""
+    widening: int = 1
+    """Inner channels of that MLP, in widths (paper: 1; lucidrains' weights: 4)."""
+    head_norm: bool = False
+    """A LayerNorm between the latents' mean and the head (paper: none; lucidrains' weights have it)."""
     encoding: int = 4
     """Least channels of the learned modality encoding, where a sample holds several modalities (chosen)."""
     views: int = 1
@@ -139,6 +146,7 @@ class ModelSettings:
             "blocks",
             "layers",
             "bands",
+            "widening",
             "encoding",
             "views",
         )

@@ -46,6 +46,21 @@ def test_flops_are_the_papers_figures() -> None:
     assert [round(2 * giga(k, 1) - giga(k, 2), 1) for k in (4, 8, 12)] == [173.1, 346.1, 519.2]
 
 
+@pytest.mark.parametrize("wide", [{"widening": 4}, {"mlp": "geglu"}, {"mlp": "geglu", "widening": 4}])
+def test_flops_count_a_wider_or_gated_mlp(wide: dict[str, Any], small: ModelSettings, build: Build) -> None:
+    def macs(model: Perceiver) -> int:
+        return small.latents * sum(
+            p.numel() for name, p in model.named_parameters() if "mlp" in name and p.ndim == 2
+        )
+
+    small = replace(small, sharing="none")
+    other = replace(small, **wide)
+
+    more = macs(build("image", settings=other)) - macs(build("image", settings=small))
+
+    assert flops(other, 12, 26) - flops(small, 12, 26) == 2 * more > 0
+
+
 @pytest.mark.parametrize(
     ("sharing", "cross_attends", "transformers"), [("paper", 2, 1), ("none", 4, 4), ("all", 1, 1)]
 )

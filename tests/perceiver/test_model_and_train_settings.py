@@ -29,6 +29,7 @@ REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
         r"heads \(8\) does not divide model.width \(100\): a width of 104",
     ),
     (ModelSettings, {"latents": 0}, r"model.latents \(0\) is too small"),
+    (ModelSettings, {"widening": 0}, r"model.widening \(0\) is too small"),
     (ModelSettings, {"cross_width": 10, "cross_heads": 4}, r"cross-heads \(4\) does not divide .* \(10\)"),
     (ModelSettings, {"max_frequency": 1.0}, r"max-frequency \(1.0\) must be 0"),
     (ImageTokens, {"patch": 0}, r"model.image.patch \(0\)"),
