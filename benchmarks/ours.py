@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from benchmarks.cases import FORMS, Case
 from perceiver.attention import CrossAttend
 from perceiver.audio import AudioSpec
+from perceiver.forms.choice import prepared
+from perceiver.forms.source import joined
 from perceiver.image import ImageSpec
 from perceiver.inputs import Spec
 from perceiver.mesh import MeshSpec
-from perceiver.model import Perceiver, joined
+from perceiver.model import Perceiver
 from perceiver.segment import Raw
-from perceiver.settings import MeshTokens, ModelSettings
+from perceiver.settings import Form, MeshTokens, ModelSettings
 from perceiver.video import VideoSpec
 
 Built = tuple[nn.Module, Callable[[], Tensor]]
@@ -32,7 +34,7 @@ WAVE = 128  # samples of one position, as in the paper
 
 
 class NotOfferedError(Exception):
-    """Our model has no such form, or it does not apply to this case."""
+    """The form does not apply to this case."""
 
 
 def built(case: Case, form: str) -> Built:
@@ -62,9 +64,11 @@ def reading(
     if form == "naive":
         return lambda latents: naive(cross, latents, ready)
 
+    forms = list(built_model.forms(ready.device.type).values())
+
     def read(latents: Tensor) -> Tensor:
-        byte_array, mask = joined(segments)
-        return cross.attention(cross.latent_norm(latents), cross.byte_norm(byte_array), mask)
+        found = prepared(segments, forms)(cross.queries(latents), cross.projections)
+        return cross.attention.out(found.transpose(1, 2).flatten(2))
 
     return read
 
@@ -80,10 +84,8 @@ def model(case: Case, form: str) -> Perceiver:
         bands=case.bands,
         mesh=MeshTokens(max_frequency=1120.0),
     )
-    if form in FORMS and hasattr(settings, "attention"):
-        settings = dataclasses.replace(settings, attention=form)  # type: ignore[call-arg]
-    elif form not in ("auto", "textbook", "recompute"):
-        raise NotOfferedError(f"the model has no form {form!r}")
+    if form in FORMS:
+        settings = dataclasses.replace(settings, attention=cast(Form, form))
     torch.manual_seed(0)
     modality, spec = spec_of(case, settings)
     try:
@@ -91,10 +93,7 @@ def model(case: Case, form: str) -> Perceiver:
     except ValueError as refusal:
         raise NotOfferedError(str(refusal)) from refusal
     nn.init.normal_(made.head.weight, std=0.02)
-    if form == "recompute":
-        if not hasattr(made, "recompute"):
-            raise NotOfferedError("the model has no attribute recompute")
-        made.recompute = True
+    made.recompute = form == "recompute"
     return made
 
 

@@ -48,6 +48,7 @@ class Perceiver(nn.Module):
         )
         self.head_norm = nn.LayerNorm(settings.width) if settings.head_norm else nn.Identity()
         self.head = nn.Linear(settings.width, classes)
+        self.forms("cpu")  # refuses a form that does not fit before anything is trained
         self._initialise()
 
     def _transformer(self) -> nn.Sequential:
