@@ -32,7 +32,12 @@ class Verdict:
 
 
 def attention_sheet(path: Path, title: str, looks: Sequence[Look], verdicts: Sequence[Verdict]) -> Path:
-    """Draw a group of rows per sample, in it a row per modality; all of one model."""
+    """Draw looks of one model at some samples, and what it took each for."""
+    return save(drawn(title, looks, verdicts), path)
+
+
+def drawn(title: str, looks: Sequence[Look], verdicts: Sequence[Verdict]) -> Figure:
+    """A group of rows per sample, in it a row per modality."""
     heads = ["input", *looks[0].maps]
     width = 2 * MARGIN + len(heads) * (PANEL + GAP) - GAP
     top = TITLE + HEADS
@@ -44,7 +49,7 @@ def attention_sheet(path: Path, title: str, looks: Sequence[Look], verdicts: Seq
     for look, verdict in zip(looks, verdicts, strict=True):
         sheet.sample(top, look, verdict)
         top += _height(look)
-    return save(sheet.figure, path)
+    return sheet.figure
 
 
 def _height(look: Look) -> float:

@@ -1,6 +1,8 @@
 """Which samples and latents stand for all on the sheet, and that it is drawn for any kind of sample."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from perceiver.audio import AudioSpec
@@ -17,7 +20,7 @@ from perceiver.mesh import MeshSpec
 from perceiver.model import Perceiver, Sample
 from perceiver.settings import ModelSettings, TrainSettings
 from pipelines.attention import concentrated, looks, maps, spread
-from pipelines.attention_sheet import Verdict, attention_sheet
+from pipelines.attention_sheet import RIGHT, WRONG, Verdict, attention_sheet, drawn
 from pipelines.classifier import Classifier
 
 SETTINGS = ModelSettings(latents=5, width=16, heads=2, blocks=3, layers=1, bands=2)
@@ -105,7 +108,7 @@ def test_on_request_a_classifier_says_what_every_latent_looked_at() -> None:
 
 
 def test_where_several_views_vote_the_first_of_them_is_shown() -> None:
-    voting = ModelSettings(**{**vars(SETTINGS), "views": 2})
+    voting = replace(SETTINGS, views=2)
 
     seen, _ = classifier({"mesh": POINTS}, voting).attended(sample(0))
 
@@ -121,20 +124,50 @@ def test_all_samples_show_the_same_latents() -> None:
     assert len(found[0].maps) == 6
 
 
+VERDICTS = [Verdict("a $class$", "b", 0.9), Verdict("c", "c", 0.5)]
+
+
 @pytest.mark.parametrize("modalities", [("image",), ("audio", "mesh", "image")])
-def test_a_sheet_has_a_row_for_every_modality_of_every_sample(
-    tmp_path: Path, modalities: tuple[str, ...]
+def test_a_sheet_has_a_row_for_every_modality_of_every_sample_and_nothing_overlaps(
+    modalities: tuple[str, ...],
 ) -> None:
     specs: dict[str, Spec] = {"image": PIXELS, "mesh": POINTS, "audio": SOUND}
     asked = classifier({name: specs[name] for name in modalities})
-    found = looks(asked, [sample(0), sample(1)], TrainSettings())
-    verdicts = [Verdict("a $class$", "b", 0.9), Verdict("c", "c", 0.5)]
 
-    path = attention_sheet(tmp_path / "sheet.png", "things", found, verdicts)
+    figure = drawn("things", looks(asked, [sample(0), sample(1)], TrainSettings()), VERDICTS)
 
+    FigureCanvasAgg(figure).draw()
+    whole = figure.bbox
+    boxes = [axes.get_window_extent() for axes in figure.axes] + [
+        text.get_window_extent() for text in figure.texts
+    ]
+    assert len(figure.axes) == 1 + 2 * 7 * len(modalities), "the scale, and the input with six maps"
+    assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 for box in boxes)
+    assert all(whole.y0 <= box.y0 and box.y1 <= whole.y1 for box in boxes)
+    assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+
+
+def test_captions_say_the_share_of_a_modality_and_its_most_in_even_shares() -> None:
+    asked = classifier({"image": PIXELS, "audio": SOUND})
+    even = {"image": np.full(64, 0.9 / 64, np.float32), "audio": np.zeros(8, np.float32)}
+    even["audio"][4] = 0.1
+    look = looks(asked, [sample(0)], TrainSettings())[0]
+
+    figure = drawn("things", [replace(look, maps={"all": even})], VERDICTS[:1])
+
+    said = [text.get_text() for text in figure.texts]
+    assert "90% of all, up to 0.956x" in said, "68 positions are real: 0.9 / 64 x 68"
+    assert "10% of all, up to 6.8x" in said
+
+
+def test_a_heading_tells_right_from_wrong_and_takes_no_class_for_a_formula(tmp_path: Path) -> None:
+    found = looks(classifier({"image": PIXELS}), [sample(0), sample(1)], TrainSettings())
+
+    texts = {text.get_text(): text.get_color() for text in drawn("things", found, VERDICTS).texts}
+    path = attention_sheet(tmp_path / "sheet.png", "things", found, VERDICTS)
+
+    assert texts["true: a $class$    predicted: b (0.90)"] == WRONG
+    assert texts["true: c    predicted: c (0.50)"] == RIGHT
     assert [one.name for one in tmp_path.iterdir()] == ["sheet.png"]
     with Image.open(path) as picture:
         picture.verify()
-        each = {"image": 201, "mesh": 201, "audio": 131}  # dots, with the captions
-        rows = 2 * (36 + sum(each[name] for name in modalities))
-        assert picture.height == pytest.approx(85 + 42 + rows + 20, abs=3)
