@@ -124,7 +124,7 @@ def test_all_samples_show_the_same_latents() -> None:
     assert len(found[0].maps) == 6
 
 
-VERDICTS = [Verdict("a $class$", "b", 0.9), Verdict("c", "c", 0.5)]
+VERDICTS = [Verdict("a $\\frac$", "b", 0.9), Verdict("c", "c", 0.5)]
 
 
 @pytest.mark.parametrize("modalities", [("image",), ("audio", "mesh", "image")])
@@ -166,7 +166,7 @@ def test_a_heading_tells_right_from_wrong_and_takes_no_class_for_a_formula(tmp_p
     texts = {text.get_text(): text.get_color() for text in drawn("things", found, VERDICTS).texts}
     path = attention_sheet(tmp_path / "sheet.png", "things", found, VERDICTS)
 
-    assert texts["true: a $class$    predicted: b (0.90)"] == WRONG
+    assert texts["true: a $\\frac$    predicted: b (0.90)"] == WRONG
     assert texts["true: c    predicted: c (0.50)"] == RIGHT
     assert [one.name for one in tmp_path.iterdir()] == ["sheet.png"]
     with Image.open(path) as picture:
