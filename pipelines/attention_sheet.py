@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipelines.attention import Look
-from pipelines.heat import HEAT
+from pipelines.heat import HEAT, Floats
 from pipelines.pictures import save
 
 PANEL, GAP, MARGIN = 1.75, 0.14, 0.4
@@ -42,7 +42,7 @@ def drawn(title: str, looks: Sequence[Look], verdicts: Sequence[Verdict]) -> Fig
     width = 2 * MARGIN + len(heads) * (PANEL + GAP) - GAP
     top = TITLE + HEADS
     height = top + sum(_height(look) for look in looks) + MARGIN / 2
-    sheet = _Sheet(Figure(figsize=(width, height)), width, height)
+    sheet = _Sheet(Figure(figsize=(width, height), dpi=130), width, height)
     sheet.title(title)
     for column, head in enumerate(heads):
         sheet.write(sheet.middle(column), top, head, ha="center", va="bottom")
@@ -50,6 +50,11 @@ def drawn(title: str, looks: Sequence[Look], verdicts: Sequence[Verdict]) -> Fig
         sheet.sample(top, look, verdict)
         top += _height(look)
     return sheet.figure
+
+
+def strongest(times: Floats) -> float:
+    """The weight that gets the strongest colour: one in a thousand may be above it."""
+    return max(LEAST_TOP, float(np.quantile(times, 0.999, method="higher")))
 
 
 def _height(look: Look) -> float:
@@ -104,10 +109,9 @@ class _Sheet:
             self._caption(0, top + height, panel.caption)
             for column, weights in enumerate(look.maps.values(), start=1):
                 times = weights[modality] * positions
-                most = float(times.max())
-                panel.lit(self.axes(self.middle(column), top, height), times, max(most, LEAST_TOP))
+                panel.lit(self.axes(self.middle(column), top, height), times, strongest(times))
                 share = f"{weights[modality].sum():.0%} of all, " if len(look.panels) > 1 else ""
-                self._caption(column, top + height, f"{share}up to {most:.3g}x")
+                self._caption(column, top + height, f"{share}up to {times.max():.3g}x")
             top += height + CAPTION
 
     def _caption(self, column: int, top: float, text: str) -> None:

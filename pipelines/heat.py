@@ -14,6 +14,8 @@ Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 WHOLE = (0.0, 1.0, 0.0, 1.0)
+CELLS = 100
+"""Cells along a side that the eye still finds in a panel."""
 
 HEAT = LinearSegmentedColormap.from_list("heat", ["#d4d4d4", "#ffc23d", "#f4511e", "#8e0038"])
 """From no weight, grey, to the most of a panel."""
@@ -27,8 +29,17 @@ def fill(axes: Any, picture: NDArray[Any], box: Box = WHOLE, **look: Any) -> Non
 
 def heat(axes: Any, weights: Floats, top: float, box: Box = WHOLE) -> None:
     """Lay weights [rows, columns] over what is there: the heavier, the less it shines through."""
+    weights = coarse(coarse(weights, 0), 1)
     strength = 0.1 + 0.85 * np.clip(weights / top, 0, 1)
     fill(axes, weights, box, cmap=HEAT, vmin=0, vmax=top, alpha=strength)
+
+
+def coarse(weights: Floats, axis: int) -> Floats:
+    """Give neighbours the most among them where there are more than `CELLS`, so that one pixel stays in sight."""
+    size = weights.shape[axis]
+    step = -(-size // CELLS)
+    most = np.maximum.reduceat(weights, np.arange(0, size, step), axis)
+    return most.repeat(step, axis).take(np.arange(size), axis)
 
 
 def hatch(axes: Any, box: Box) -> None:

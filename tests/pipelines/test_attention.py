@@ -20,7 +20,7 @@ from perceiver.mesh import MeshSpec
 from perceiver.model import Perceiver, Sample
 from perceiver.settings import ModelSettings, TrainSettings
 from pipelines.attention import concentrated, looks, maps, spread
-from pipelines.attention_sheet import RIGHT, WRONG, Verdict, attention_sheet, drawn
+from pipelines.attention_sheet import RIGHT, WRONG, Verdict, attention_sheet, drawn, strongest
 from pipelines.classifier import Classifier
 
 SETTINGS = ModelSettings(latents=5, width=16, heads=2, blocks=3, layers=1, bands=2)
@@ -171,3 +171,9 @@ def test_a_heading_tells_right_from_wrong_and_takes_no_class_for_a_formula(tmp_p
     assert [one.name for one in tmp_path.iterdir()] == ["sheet.png"]
     with Image.open(path) as picture:
         picture.verify()
+
+
+def test_the_strongest_colour_is_for_the_most_and_for_no_less_than_twice_the_even_share() -> None:
+    assert strongest(np.array([0, 1, 7], np.float32)) == 7
+    assert strongest(np.array([0.9, 1.1], np.float32)) == 2
+    assert strongest(np.append(np.linspace(0, 5, 50_000, dtype=np.float32), 900)) < 5.01

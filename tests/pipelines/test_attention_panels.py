@@ -65,6 +65,15 @@ def test_a_weight_on_one_patch_of_an_image_lights_this_patch() -> None:
     assert shown.aspect == 0.5
 
 
+def test_one_pixel_of_fifty_thousand_is_still_seen_in_its_place() -> None:
+    part = ImageInput(ImageSpec.of(ModelSettings(), height=224, width=224, **STATISTICS))
+    shown = panel("image", part, np.full((224, 224, 3), 200, np.uint8))
+
+    _, pixels = drawn(shown, lit=223 * 224 + 111)
+
+    assert hot(pixels) == pytest.approx((111 / 224, 114 / 224, 0, 2 / 224), abs=0.01)
+
+
 def test_a_weight_on_one_moment_of_a_waveform_stands_over_it_and_silence_around_is_hatched() -> None:
     settings = ModelSettings(audio=AudioTokens(patch=100))
     spec = AudioSpec.of(
