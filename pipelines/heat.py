@@ -35,7 +35,7 @@ def heat(axes: Any, weights: Floats, top: float, box: Box = WHOLE) -> None:
 
 
 def coarse(weights: Floats, axis: int) -> Floats:
-    """Give neighbours the most among them where there are more than `CELLS`, so that one pixel stays in sight."""
+    """Give neighbours the most among them where there are more than `CELLS`, so that one stays in sight."""
     size = weights.shape[axis]
     step = -(-size // CELLS)
     most = np.maximum.reduceat(weights, np.arange(0, size, step), axis)

@@ -71,7 +71,7 @@ def test_one_pixel_of_fifty_thousand_is_still_seen_in_its_place() -> None:
 
     _, pixels = drawn(shown, lit=223 * 224 + 111)
 
-    assert hot(pixels) == pytest.approx((111 / 224, 114 / 224, 0, 2 / 224), abs=0.01)
+    assert hot(pixels) == pytest.approx((111 / 224, 114 / 224, 0, 2 / 224), abs=0.006)
 
 
 def test_a_weight_on_one_moment_of_a_waveform_stands_over_it_and_silence_around_is_hatched() -> None:
