@@ -132,6 +132,32 @@ class Perceiver(nn.Module):
             latents = transformer(cross_attend(latents, byte_array))
         return found
 
+    def attended(self, batch: Batch) -> list[dict[str, Float[Tensor, "B N M"]]]:
+        """Where each latent looked: for every cross-attend in order, weights over each modality's positions.
+
+        Mean over the heads; over all modalities together they sum to 1; masked positions have 0.
+        """
+        # Temporary and by the textbook: the evaluation without a byte array brings its own.
+        segments = self.segments(batch)
+        byte_array, mask = joined(segments)
+        sizes = [segment.values.shape[1] for segment in segments]
+        latents = self.latents.expand(byte_array.shape[0], -1, -1)
+        found: list[dict[str, Tensor]] = []
+        for block in range(self.settings.blocks):
+            cross = cast(CrossAttend, self.cross_attends[min(block, len(self.cross_attends) - 1)])
+            heads = cross.attention.heads
+            q = cross.attention.query(cross.latent_norm(latents)).unflatten(-1, (heads, -1)).transpose(1, 2)
+            k = cross.attention.key(cross.byte_norm(byte_array)).unflatten(-1, (heads, -1)).transpose(1, 2)
+            scores = (q @ k.transpose(2, 3)).float() / q.shape[-1] ** 0.5
+            if mask is not None:
+                scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+            weights = scores.softmax(-1).mean(1).split(sizes, -1)
+            found.append(dict(zip(self.inputs, weights, strict=True)))
+            latents = self.transformers[min(block, len(self.transformers) - 1)](
+                cross(latents, byte_array, mask)
+            )
+        return found
+
     def segments(self, batch: Batch) -> list[Segment]:
         """Every modality's part of the byte array, its channels filled up by its learned encoding.
 

@@ -72,7 +72,7 @@ class Report(Artifact):
     classes: Mapping[str, Mapping[str, float]]
     """For each class: precision, recall and the number of samples behind them."""
     pictures: Mapping[str, str]
-    """Paths of the learning curve and the confusion matrix."""
+    """Paths of the learning curve, the confusion matrix and the attention sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)

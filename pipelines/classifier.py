@@ -17,7 +17,7 @@ from torch import Tensor
 
 from perceiver.description import build, describe
 from perceiver.draws import sample_seeds
-from perceiver.model import Perceiver, Sample
+from perceiver.model import Batch, Perceiver, Sample
 from perceiver.step import computing
 
 WEIGHTS = "model.safetensors"
@@ -48,6 +48,20 @@ class Classifier:
         views = self.model.settings.views
         seeds = [view_seeds(view, len(samples)) for view in range(views)] if views > 1 else [None]
         return torch.stack([self._view(samples, seed) for seed in seeds]).mean(0).cpu().numpy()
+
+    @torch.no_grad()
+    def attended(self, sample: Sample) -> tuple[Batch, list[dict[str, NDArray[np.float32]]]]:
+        """What the model sees of a sample in its first view, and where its latents look.
+
+        For every cross-attend in order the weights [N, M] of each modality, as `Perceiver.attended` has them.
+        """
+        seeds = view_seeds(0, 1) if self.model.settings.views > 1 else None
+        seen = self.model.collate([sample], seeds)
+        with computing(self.precision, self.device):
+            found = self.model.attended({modality: raw.to(self.device) for modality, raw in seen.items()})
+        return seen, [
+            {modality: weights[0].float().cpu().numpy() for modality, weights in one.items()} for one in found
+        ]
 
     @torch.no_grad()
     def _view(self, samples: Sequence[Sample], seeds: Tensor | None) -> Tensor:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import pictures, points
+from pipelines import attention, pictures, points
 from pipelines.artifacts import Report, Trained
-from pipelines.classifier import DESCRIPTION, WEIGHTS
+from pipelines.attention_sheet import Verdict, attention_sheet
+from pipelines.classifier import DESCRIPTION, WEIGHTS, Classifier
 from pipelines.layout import Layout
 from pipelines.predicting import probabilities
 from pipelines.progress import Advance
@@ -27,7 +29,8 @@ def evaluate(
     layout = Layout.of(settings, shards.digest)
     folder = layout.checkpoints / trained.checkpoint
     found = probabilities(settings, shards, SPLIT, folder / DESCRIPTION, folder / WEIGHTS, advance)
-    labels = Reader(shards, SPLIT).labels
+    reader = Reader(shards, SPLIT)
+    labels = reader.labels
     figures, confusion = metrics(labels, found, SPLIT), Confusion.of(labels, found)
     drawn = {
         "learning curve": pictures.learning_curve(
@@ -38,6 +41,13 @@ def evaluate(
             f"{settings.name}, {SPLIT}",
             confusion.counts,
             shards.classes,
+        ),
+        "attention": _attention_sheet(
+            settings,
+            Classifier.load(folder / DESCRIPTION, folder / WEIGHTS),
+            reader,
+            found,
+            layout.folder / "attention-sheet.png",
         ),
     }
     tracker.result(figures, trained.step)
@@ -51,6 +61,27 @@ def evaluate(
         classes=confusion.per_class(shards.classes),
         pictures={name: str(path) for name, path in drawn.items()},
     ).seal(layout.report)
+
+
+def _attention_sheet(
+    settings: RunSettings,
+    classifier: Classifier,
+    reader: Reader,
+    probabilities: NDArray[np.float32],
+    path: Path,
+) -> Path:
+    """Draw where the latents look in a few samples of the split, on this process's CPU."""
+    rows = attention.spread(reader.labels, attention.SAMPLES)
+    verdicts = [
+        Verdict(
+            true=classifier.classes[reader.labels[row]],
+            predicted=classifier.classes[probabilities[row].argmax()],
+            probability=float(probabilities[row].max()),
+        )
+        for row in rows
+    ]
+    looks = attention.looks(classifier, (reader.read([row])[0] for row in rows), settings.train)
+    return attention_sheet(path, f"{settings.name}, {SPLIT}: where the latents looked", looks, verdicts)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def learning_curve(path: Path, title: str, curves: Mapping[str, Curve]) -> Path:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def confusion_matrix(path: Path, title: str, counts: np.ndarray, classes: Sequence[str]) -> Path:
@@ -42,7 +42,7 @@ def confusion_matrix(path: Path, title: str, counts: np.ndarray, classes: Sequen
     axes.set(title=title, xlabel="predicted", ylabel="true")
     if len(classes) <= NAMED_CLASSES:
         _name_classes(axes, counts, share, classes)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _name_classes(axes: Any, counts: np.ndarray, share: np.ndarray, classes: Sequence[str]) -> None:
@@ -53,7 +53,8 @@ def _name_classes(axes: Any, counts: np.ndarray, share: np.ndarray, classes: Seq
         axes.text(column, row, int(counts[row, column]), ha="center", va="center", color=shade, fontsize=8)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Write the figure as a PNG file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part.png")
     FigureCanvasAgg(figure).print_png(str(aside))

@@ -108,7 +108,7 @@ def test_the_last_words_name_accuracy_model_pictures_and_the_way_to_the_ui(finis
     assert "columns version 1 (alias candidate)" in said
     assert f"perceiver ui {finished.run_file}" in said
     assert f"/runs/{finished.answer['run_id']}" in said
-    for name in ("learning-curve.png", "confusion-matrix.png"):
+    for name in ("learning-curve.png", "confusion-matrix.png", "attention-sheet.png"):
         path = finished.layout.folder / name
         assert str(path) in said
         with Image.open(path) as picture:
@@ -139,7 +139,7 @@ def test_the_run_in_mlflow_holds_settings_curves_pictures_and_the_data(finished:
     assert losses == sorted(set(losses))
     assert losses[-1] == 60
     files = {file.path for file in finished.client.list_artifacts(run.info.run_id)}
-    assert {"run.toml", "learning-curve.png", "confusion-matrix.png"} <= files
+    assert {"run.toml", "learning-curve.png", "confusion-matrix.png", "attention-sheet.png"} <= files
     (data,) = run.inputs.dataset_inputs
     assert finished.shards.digest.startswith(data.dataset.digest)
     assert json.loads(data.dataset.profile)["train"] == finished.shards.counts["train"]

@@ -66,7 +66,7 @@ def test_a_run_on_a_server_leaves_everything_there(
     assert answer["tracking_uri"] == server
     assert f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}" in done.stderr
     assert run.data.metrics["test/accuracy"] == answer["metrics"]["test/accuracy"]
-    assert {"learning-curve.png", "confusion-matrix.png"} <= {
+    assert {"learning-curve.png", "confusion-matrix.png", "attention-sheet.png"} <= {
         file.path for file in client.list_artifacts(run.info.run_id)
     }
     assert not (tmp_path / "work" / "mlflow.db").exists()
