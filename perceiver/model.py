@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from perceiver.attention import CrossAttend, SelfAttend
+from perceiver.dropping import dropped
 from perceiver.forms.choice import chosen, prepared
 from perceiver.forms.textbook import Textbook
 from perceiver.inputs import Spec, build_input
@@ -116,47 +117,20 @@ class Perceiver(nn.Module):
         return chosen(self.settings.attention, self.geometries, queries, device)
 
     @torch.no_grad()
-    def attended(self, batch: Batch) -> list[dict[str, Float[Tensor, "B N M"]]]:
+    def attended(self, batch: Batch) -> Iterator[dict[str, Float[Tensor, "B N M"]]]:
         """Where each latent looked: for every cross-attend in order, weights over each modality's positions.
 
         Mean over the heads; over all modalities together they sum to 1; masked positions have 0. This is the
-        matrix that training never makes: B N M numbers for each cross-attend.
+        matrix that training never makes, B N M numbers for each cross-attend: take them one at a time.
         """
         byte_array = Textbook(self.segments(batch))
         sizes = [part.positions for part in self.geometries.values()]
-        latents, found = self.latents.expand(len(byte_array.rows), -1, -1), list[dict[str, Tensor]]()
+        latents = self.latents.expand(len(byte_array.rows), -1, -1)
         for cross_attend, transformer in self.blocks():
             queries = cross_attend.queries(latents)
             weights = byte_array.weights(queries, cross_attend.projections).mean(1).split(sizes, 2)
-            found.append(dict(zip(self.inputs, weights, strict=True)))
+            yield dict(zip(self.inputs, weights, strict=True))
             latents = transformer(cross_attend(latents, byte_array))
-        return found
-
-    def attended(self, batch: Batch) -> list[dict[str, Float[Tensor, "B N M"]]]:
-        """Where each latent looked: for every cross-attend in order, weights over each modality's positions.
-
-        Mean over the heads; over all modalities together they sum to 1; masked positions have 0.
-        """
-        # Temporary and by the textbook: the evaluation without a byte array brings its own.
-        segments = self.segments(batch)
-        byte_array, mask = joined(segments)
-        sizes = [segment.values.shape[1] for segment in segments]
-        latents = self.latents.expand(byte_array.shape[0], -1, -1)
-        found: list[dict[str, Tensor]] = []
-        for block in range(self.settings.blocks):
-            cross = cast(CrossAttend, self.cross_attends[min(block, len(self.cross_attends) - 1)])
-            heads = cross.attention.heads
-            q = cross.attention.query(cross.latent_norm(latents)).unflatten(-1, (heads, -1)).transpose(1, 2)
-            k = cross.attention.key(cross.byte_norm(byte_array)).unflatten(-1, (heads, -1)).transpose(1, 2)
-            scores = (q @ k.transpose(2, 3)).float() / q.shape[-1] ** 0.5
-            if mask is not None:
-                scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
-            weights = scores.softmax(-1).mean(1).split(sizes, -1)
-            found.append(dict(zip(self.inputs, weights, strict=True)))
-            latents = self.transformers[min(block, len(self.transformers) - 1)](
-                cross(latents, byte_array, mask)
-            )
-        return found
 
     def segments(self, batch: Batch) -> list[Segment]:
         """Every modality's part of the byte array, its channels filled up by its learned encoding.
@@ -170,7 +144,7 @@ class Perceiver(nn.Module):
                 segment = cast(Segment, part(raw))
             if len(self.encodings):
                 segment = segment._replace(encoding=self.encodings[modality])
-            parts.append(segment if raw.there is None else without(segment, ~raw.there))
+            parts.append(segment if raw.there is None else present(segment, raw.there))
         return parts
 
     def collate(self, samples: Sequence[Sample], seeds: Int64[Tensor, " B"] | None) -> dict[str, Raw]:
@@ -183,17 +157,18 @@ class Perceiver(nn.Module):
     @torch.no_grad()
     def augment(self, batch: Batch, seeds: Int64[Tensor, " B"], settings: TrainSettings) -> dict[str, Raw]:
         """The batch changed at random, each sample as its own seed says; on the batch's device."""
-        return {
+        changed = {
             modality: cast(Input, part).augment(batch[modality], seeds, settings)
             for modality, part in self.inputs.items()
         }
+        return dropped(changed, seeds, settings)
 
 
 def _cross_attends(settings: ModelSettings) -> int:
     return {"paper": min(2, settings.blocks), "none": settings.blocks, "all": 1}[settings.sharing]
 
 
-def without(segment: Segment, lacking: Bool[Tensor, " B"]) -> Segment:
+def present(segment: Segment, there: Bool[Tensor, " B"]) -> Segment:
     """The segment, masked altogether in the samples that lack it."""
-    there = ~lacking[:, None].expand(segment.values.shape[:2])
+    there = there[:, None].expand(segment.values.shape[:2])
     return segment._replace(mask=there if segment.mask is None else segment.mask & there)

@@ -188,9 +188,11 @@ class PixelAugmentation:
     """Largest relative change of saturation; 0: off."""
     erase: float = 0.0
     """Share of the pictures that lose a rectangle of 2 to 33 % of their area; 0 to 1."""
+    drop: float = 0.0
+    """Share of the samples that lose this modality, where there are several (paper: 0.3 of the videos)."""
 
     def __post_init__(self) -> None:
-        for name in ("area", "flip", "brightness", "contrast", "saturation", "erase"):
+        for name in ("area", "flip", "brightness", "contrast", "saturation", "erase", "drop"):
             _share(f"train.image/video.{name}", getattr(self, name))
         _require(self.area > 0, "train.image/video.area is 0: a crop must keep something; 1 switches it off")
         _whole("train.image/video.shift", self.shift, least=0)
@@ -206,10 +208,13 @@ class AudioAugmentation:
     """Stretches of mel bins that SpecAugment hides; 0: off."""
     bin_share: float = 0.2
     """Widest such stretch, as a share of the bins."""
+    drop: float = 0.0
+    """Share of the samples that lose this modality, where there are several (paper: 0.3 of the videos)."""
 
     def __post_init__(self) -> None:
         _share("train.audio.time-share", self.time_share)
         _share("train.audio.bin-share", self.bin_share)
+        _share("train.audio.drop", self.drop)
         _whole("train.audio.time-masks", self.time_masks, least=0)
         _whole("train.audio.bin-masks", self.bin_masks, least=0)
 
@@ -232,9 +237,11 @@ class MeshAugmentation:
     """Largest rotation about a level axis, in degrees, either way."""
     up: Literal["x", "y", "z"] = "y"
     """The upright axis of the shapes."""
+    drop: float = 0.0
+    """Share of the samples that lose this modality, where there are several (paper: 0.3 of the videos)."""
 
     def __post_init__(self) -> None:
-        for name in ("mirror", "scale", "stretch", "jitter"):
+        for name in ("mirror", "scale", "stretch", "jitter", "drop"):
             _share(f"train.mesh.{name}", getattr(self, name))
         for name in ("turn", "tilt"):
             degrees = getattr(self, name)
@@ -274,6 +281,9 @@ class TrainSettings:
     """Largest norm of all gradients together; 0: not clipped."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
+    recompute: bool = False
+    """Compute each latent transformer again in the backward pass instead of keeping what it made: about a
+    quarter more time, and the memory of one transformer instead of all."""
     precision: Precision = "float32"
     """Number format of the matrix products: bfloat16 pays on GPUs, not on CPUs without AMX."""
     ema: float = 0.0
@@ -351,6 +361,7 @@ PRESETS: dict[str, dict[str, bool | int | float | str]] = {
         "train.epochs": 100,
         "train.optimizer": "lamb",
         "train.video.flip": 0.5,
+        "train.video.drop": 0.3,
     },
     # Sec. 4.3: about 2,000 points, at most 50,000 steps of 512.
     "modelnet40": {

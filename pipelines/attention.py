@@ -43,16 +43,16 @@ def looks(classifier: Classifier, samples: Iterable[Sample], train: TrainSetting
     for sample in samples:
         seen, weights = classifier.attended(sample)
         chosen = chosen or concentrated(np.concatenate(list(weights[0].values()), 1), SINGLE)
-        found.append(Look(panels(classifier.model.inputs, seen, train), maps(weights, chosen)))
+        blocks = classifier.model.settings.blocks
+        found.append(Look(panels(classifier.model.inputs, seen, train), maps(weights, blocks, chosen)))
     return found
 
 
-def maps(weights: Sequence[Weights], latents: Sequence[int]) -> dict[str, Weights]:
+def maps(weights: Sequence[Weights], blocks: int, latents: Sequence[int]) -> dict[str, Weights]:
     """Of the first and of the last cross-attend: the mean over all latents, then `latents` alone."""
-    count = len(weights)
     shown = {"the only cross-attend": weights[0]}
-    if count > 1:
-        shown = {"first cross-attend": weights[0], f"last of {count} cross-attends": weights[-1]}
+    if blocks > 1:
+        shown = {"first cross-attend": weights[0], f"last of {blocks} cross-attends": weights[-1]}
     columns: dict[str, Weights] = {}
     for name, one in shown.items():
         columns[f"{name},\nall latents"] = {modality: part.mean(0) for modality, part in one.items()}

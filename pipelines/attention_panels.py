@@ -55,7 +55,7 @@ class Picture:
         self.grid = (spec.height // spec.patch, spec.width // spec.patch)
         self.caption = f"{spec.height} x {spec.width} pixels"
         self.aspect = spec.height / spec.width
-        self.real = np.ones(part.positions, np.bool_)
+        self.real = np.ones(part.geometry.positions, np.bool_)
 
     def plain(self, axes: Any) -> None:
         fill(axes, self.pixels)
@@ -128,8 +128,8 @@ class Cloud:
 
     def __init__(self, part: MeshInput, raw: Raw, train: TrainSettings) -> None:
         self.places = seen_from_the_side(raw.values[0, :, :3].float().numpy(), "xyz".index(train.mesh.up))
-        self.caption = f"{part.positions:,} points, {train.mesh.up} is up"
-        self.real = np.ones(part.positions, np.bool_)
+        self.caption = f"{part.geometry.positions:,} points, {train.mesh.up} is up"
+        self.real = np.ones(part.geometry.positions, np.bool_)
 
     def plain(self, axes: Any) -> None:
         self._scatter(axes, self.places[:, 2], self.places[:, 2].argsort(), cmap="Blues", vmin=-2)

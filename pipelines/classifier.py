@@ -53,22 +53,30 @@ class Classifier:
     def attended(self, sample: Sample) -> tuple[Batch, list[dict[str, NDArray[np.float32]]]]:
         """What the model sees of a sample in its first view, and where its latents look.
 
-        For every cross-attend in order the weights [N, M] of each modality, as `Perceiver.attended` has them.
+        For the first cross-attend and for the last, where there are several, the weights [N, M] of each
+        modality, as `Perceiver.attended` has them.
         """
         seeds = view_seeds(0, 1) if self.model.settings.views > 1 else None
         seen = self.model.collate([sample], seeds)
         with computing(self.precision, self.device):
-            found = self.model.attended({modality: raw.to(self.device) for modality, raw in seen.items()})
-        return seen, [
-            {modality: weights[0].float().cpu().numpy() for modality, weights in one.items()} for one in found
-        ]
+            all_of_them = self.model.attended(
+                {modality: raw.to(self.device) for modality, raw in seen.items()}
+            )
+            return seen, [
+                {modality: weights[0].float().cpu().numpy() for modality, weights in one.items()}
+                for block, one in enumerate(all_of_them)
+                if block in (0, self.model.settings.blocks - 1)
+            ]
 
     @torch.no_grad()
     def _view(self, samples: Sequence[Sample], seeds: Tensor | None) -> Tensor:
         batch = self.model.collate(samples, seeds)
         with computing(self.precision, self.device):
-            logits = self.model({modality: raw.to(self.device) for modality, raw in batch.items()})
+            logits = self.model(self._placed(batch))
         return logits.float().softmax(1)
+
+    def _placed(self, batch: Batch) -> Batch:
+        return {modality: raw.to(self.device) for modality, raw in batch.items()}
 
 
 def view_seeds(view: int, samples: int) -> Tensor:

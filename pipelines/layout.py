@@ -10,9 +10,10 @@ from pipelines.settings import RunSettings, as_params
 FREE = (
     "name", "workspace", "run_file", "cluster.", "tracking.", "data.raw", "data.shards",
     "data.max_refused", "train.epochs", "train.steps", "train.save_every", "train.evaluate_every",
+    "model.attention", "train.recompute",
 )  # fmt: skip
-"""Settings that may differ when a training goes on: they do not change what it has learnt so far, or the
-digest of the shards answers for them."""
+"""Settings that may differ when a training goes on: they do not change what it has learnt so far (how it is
+computed changes rounding), or the digest of the shards answers for them."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def build_learner(settings: RunSettings, shards: Shards, ranks: Ranks) -> Learne
     """A fresh model, equal on every rank, with its optimizer."""
     torch.manual_seed(settings.seed)
     model = Perceiver(settings.model, specs(settings, shards.statistics), len(shards.classes))
+    model.recompute = settings.train.recompute
     return Learner(model, settings.train, ranks)
 
 

@@ -17,6 +17,7 @@ from pipelines.loop import loop
 from pipelines.points import Forwarder, forwarding
 from pipelines.progress import Advance, say
 from pipelines.settings import RunSettings
+from pipelines.specs import specs
 from pipelines.tracking import Tracker
 from preprocessing.shards import Shards
 
@@ -33,6 +34,7 @@ def train(settings: RunSettings, shards: Shards, tracker: Tracker, advance: Adva
     begin, torn = checkpoints.newest(layout.checkpoints)
     for complaint in torn:
         say(f"train: passed over a torn checkpoint, {complaint}")
+    say(f"train: cross-attention is {attention(settings, shards)}")
     advance((begin.step if begin else 0) * settings.train.batch, total * settings.train.batch, "")
     with forwarding(Forwarder(layout.points, tracker, settings, total, advance)):
         _fit(settings, layout)
@@ -48,6 +50,21 @@ def train(settings: RunSettings, shards: Shards, tracker: Tracker, advance: Adva
         samples_seen=checkpoint.samples_seen,
         settings=binding(settings),
     ).seal(layout.trained)
+
+
+def attention(settings: RunSettings, shards: Shards) -> str:
+    """How each modality will be read, in words."""
+    import torch
+
+    from perceiver.model import Perceiver
+
+    with torch.device("meta"):
+        model = Perceiver(settings.model, specs(settings, shards.statistics), len(shards.classes))
+    forms = model.forms("cuda" if settings.cluster.gpus_per_worker else "cpu")
+    return ", ".join(
+        f"{form} ({modality}, {model.geometries[modality].positions:,} positions)"
+        for modality, form in forms.items()
+    )
 
 
 def _fit(settings: RunSettings, layout: Layout) -> None:

@@ -14,6 +14,8 @@ import torch
 
 LOG2E, LN2, FLOOR = 1 / math.log(2.0), math.log(2.0), -80.0
 
+_LIBRARY = torch.library.Library("perceiver", "FRAGMENT")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -34,6 +36,22 @@ def in_given_precision(function: Callable[P, R]) -> Callable[P, R]:
     return plain
 
 
-def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-    """Inputs and outputs, for the backward pass."""
+def operator(name: str, schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]) -> Any:
+    """A function as one operator, which torch.compile takes whole instead of tracing its loops.
+
+    `shapes` makes empty results. `torch.library.custom_op` would do the same, but loads the whole compiler
+    (800 modules, 80 MiB) at the first call.
+    """
+    _LIBRARY.define(f"{name}{schema}", tags=torch.Tag.pt2_compliant_tag)
+    _LIBRARY.impl(name, in_given_precision(kernel), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"perceiver::{name}", shapes, lib=_LIBRARY)
+    return getattr(torch.ops.perceiver, name).default
+
+
+def differentiable(name: str, gradients: Callable[..., Any]) -> None:
+    """Give the operator its backward pass, from its inputs and outputs."""
+    torch.library.register_autograd(f"perceiver::{name}", gradients, setup_context=_keep, lib=_LIBRARY)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
     ctx.save_for_backward(*inputs, *output)

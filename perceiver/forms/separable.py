@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from perceiver.forms.chunks import FLOOR, LN2, LOG2E, in_given_precision, keep, slices
+from perceiver.forms.chunks import FLOOR, LN2, LOG2E, differentiable, operator, slices
 from perceiver.forms.folding import UNSEEN, Read
 from perceiver.forms.normed import Normed
 from perceiver.positions import expanded
@@ -87,14 +87,7 @@ def blocks(shape: torch.Size, queries: int, device: torch.device) -> list[Block]
     ]
 
 
-@torch.library.custom_op(
-    "perceiver::separable",
-    mutates_args=(),
-    schema="(Tensor own, Tensor down, Tensor along, Tensor values, Tensor scale, Tensor bias)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
-)
-@in_given_precision
-def _forward(
+def forward(
     own: Float[Tensor, "B V N"],
     down: Float[Tensor, "B H N"],
     along: Float[Tensor, "B W N"],
@@ -134,14 +127,7 @@ def _forward(
     return total, of_rows, of_columns, lse
 
 
-@torch.library.custom_op(
-    "perceiver::separable_backward",
-    mutates_args=(),
-    schema="(Tensor[] grads, Tensor[] inputs, Tensor[] outputs, bool learns)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
-)
-@in_given_precision
-def _backward(
+def backward(
     grads: list[Tensor], inputs: list[Tensor], outputs: list[Tensor], learns: bool
 ) -> tuple[Float[Tensor, "B V N"], Float[Tensor, "B H N"], Float[Tensor, "B W N"], Float[Tensor, "B H W"]]:
     own, down, along, values, scale, bias = inputs
@@ -192,24 +178,23 @@ def _add_rows(to: Float[Tensor, "b W n"], scores: Float[Tensor, "b h W n"]) -> N
         to.add_(row)
 
 
-@_forward.register_fake
-def _forward_shapes(
-    own: Tensor, down: Tensor, along: Tensor, *_: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    like = (torch.empty_like(own), torch.empty_like(down), torch.empty_like(along))
-    return *like, own.new_empty(own.shape[0], own.shape[2])
-
-
-@_backward.register_fake
-def _backward_shapes(*given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    own, down, along, _, scale, _ = given[1]
-    return torch.empty_like(own), torch.empty_like(down), torch.empty_like(along), torch.empty_like(scale)
-
-
 def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     saved, learns = ctx.saved_tensors, ctx.needs_input_grad[4]
     *found, dscale = _backward(list(grads), list(saved[:6]), list(saved[6:]), learns)
     return *found, None, dscale if learns else None, None
 
 
-_forward.register_autograd(_gradients, setup_context=keep)
+_forward = operator(
+    "separable",
+    "(Tensor own, Tensor down, Tensor along, Tensor values, Tensor scale, Tensor bias)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    forward,
+    lambda *given: (*map(torch.empty_like, given[:3]), given[0].new_empty(given[0].shape[::2])),
+)
+_backward = operator(
+    "separable_backward",
+    "(Tensor[] grads, Tensor[] inputs, Tensor[] outputs, bool learns) -> (Tensor, Tensor, Tensor, Tensor)",
+    backward,
+    lambda *given: tuple(torch.empty_like(given[1][place]) for place in (0, 1, 2, 4)),
+)
+differentiable("separable", _gradients)

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from perceiver.forms.chunks import FLOOR, LN2, LOG2E, in_given_precision, keep, slices
+from perceiver.forms.chunks import FLOOR, LN2, LOG2E, differentiable, operator, slices
 from perceiver.forms.folding import UNSEEN, Read
 from perceiver.forms.normed import Normed
 from perceiver.positions import expanded
@@ -61,13 +61,7 @@ def blocks(queries: Float[Tensor, "B R K"], positions: int) -> tuple[list[slice]
     return slices(batch, together), slices(positions, chunk)
 
 
-@torch.library.custom_op(
-    "perceiver::streamed",
-    mutates_args=(),
-    schema="(Tensor q, Tensor values, Tensor table, Tensor scale, Tensor? mask) -> (Tensor, Tensor)",
-)
-@in_given_precision
-def _forward(
+def forward(
     q: Float[Tensor, "B R K"],
     values: Float[Tensor, "B M W"],
     table: Float[Tensor, "M T"],
@@ -93,14 +87,7 @@ def _forward(
     return read, lse
 
 
-@torch.library.custom_op(
-    "perceiver::streamed_backward",
-    mutates_args=(),
-    schema="(Tensor dread, Tensor dlse, Tensor q, Tensor values, Tensor table, Tensor scale, Tensor? mask, "
-    "Tensor read, Tensor lse, bool learns) -> (Tensor, Tensor)",
-)
-@in_given_precision
-def _backward(  # noqa: PLR0913, PLR0917, what autograd hands over
+def backward(  # noqa: PLR0913, PLR0917, what autograd hands over
     dread: Float[Tensor, "B R K"],
     dlse: Float[Tensor, "B R"],
     q: Float[Tensor, "B R K"],
@@ -147,20 +134,23 @@ def _hide(scores: Float[Tensor, "b R m"], mask: Bool[Tensor, "B M"] | None, b: s
         scores.masked_fill_(~mask[b, None, m], UNSEEN)
 
 
-@_forward.register_fake
-def _forward_shapes(q: Tensor, *_: Tensor | None) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(q), q.new_empty(q.shape[:2])
-
-
-@_backward.register_fake
-def _backward_shapes(*inputs: Any) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(inputs[2]), torch.empty_like(inputs[5])
-
-
 def _gradients(ctx: Any, dread: Tensor, dlse: Tensor) -> tuple[Tensor | None, ...]:
     learns = ctx.needs_input_grad[3]
     dq, dscale = _backward(dread.contiguous(), dlse, *ctx.saved_tensors, learns)
     return dq, None, None, dscale if learns else None, None
 
 
-_forward.register_autograd(_gradients, setup_context=keep)
+_forward = operator(
+    "streamed",
+    "(Tensor q, Tensor values, Tensor table, Tensor scale, Tensor? mask) -> (Tensor, Tensor)",
+    forward,
+    lambda q, *_: (torch.empty_like(q), q.new_empty(q.shape[:2])),
+)
+_backward = operator(
+    "streamed_backward",
+    "(Tensor dread, Tensor dlse, Tensor q, Tensor values, Tensor table, Tensor scale, Tensor? mask, "
+    "Tensor read, Tensor lse, bool learns) -> (Tensor, Tensor)",
+    backward,
+    lambda *given: (torch.empty_like(given[2]), torch.empty_like(given[5])),
+)
+differentiable("streamed", _gradients)
