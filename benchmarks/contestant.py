@@ -12,13 +12,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from benchmarks.cases import Case
 
@@ -68,7 +69,7 @@ class Local:
 
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(job.threads)
-        self.part, self._answer = _built(job)
+        self.part, self._answer, self.ready_mib = _built(job)
         self.parameters = sum(parameter.numel() for parameter in self.part.parameters())
 
     def answer(self) -> list[float]:
@@ -88,25 +89,29 @@ class Local:
         return timed(lambda: self._answer().square().sum().backward())
 
     def peak(self) -> float:
-        """MiB that one step needs above the built model and its data, gradients included.
+        """MiB that one step needs above the built model and the stored samples, gradients included.
 
-        Resident memory: torch is warm, what was freed is given back, then the kernel's high-water mark.
+        Resident memory: torch and its libraries are warm, what was freed is given back, then the kernel's
+        high-water mark. A ready byte array counts: it is what a peer's step makes of the stored samples.
         """
-        warm = nn.Linear(256, 256)
-        warm(torch.randn(256, 256)).square().sum().backward()
+        warm = nn.TransformerEncoderLayer(256, 4, 256, batch_first=True)
+        checkpoint(warm, torch.randn(1, 512, 256), use_reentrant=False).square().sum().backward()
+        del warm
         ctypes.CDLL(None).malloc_trim(0)
         (PROCESS / "clear_refs").write_text("5")
         before = _status("VmRSS")
         self.step()
-        return (_status("VmHWM") - before) / 1024
+        return (_status("VmHWM") - before) / 1024 + self.ready_mib
 
 
-def _built(job: Job) -> tuple[nn.Module, Callable[[], Tensor]]:
+def _built(job: Job) -> tuple[nn.Module, Callable[[], Tensor], float]:
+    """The parameters, what computes the answer, and the MiB of the byte array that it was handed."""
     if ours(job.who):
         from benchmarks import ours as side
 
         try:
-            return side.built(job.case, job.who.removeprefix("ours-").replace("ours", "auto"))
+            part, answer = side.built(job.case, job.who.removeprefix("ours-").replace("ours", "auto"))
+            return part, answer, 0.0
         except side.NotOfferedError as reason:
             raise RefusedError(str(reason)) from reason
     from benchmarks import peers
@@ -118,7 +123,8 @@ def _built(job: Job) -> tuple[nn.Module, Callable[[], Tensor]]:
         stored = np.load(folder / "weights.npz")
         weights = [torch.from_numpy(stored[name]) for name in stored.files]
     try:
-        return peers.built(job.who, job.case, ready, weights)
+        given = 0.0 if job.who == "lucidrains" else ready.nbytes / 2**20
+        return *peers.built(job.who, job.case, ready, weights), given
     except ModuleNotFoundError as reason:
         raise RefusedError(f"{reason}: python -m pip install -e '.[peers]'") from reason
     except subprocess.CalledProcessError as reason:
@@ -143,10 +149,10 @@ def _status(name: str) -> int:
 class Remote:
     """The same in a process of its own; to be closed."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, environment: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.contestant"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})},
         )  # fmt: skip
         try:
             self.parameters: int = self._ask(json.dumps(dataclasses.asdict(job)))

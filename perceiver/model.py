@@ -33,6 +33,7 @@ class Perceiver(nn.Module):
             raise ValueError("a Perceiver needs at least one modality")
         self.settings, self.specs, self.classes = settings, dict(inputs), classes
         self.recompute = False
+        """Whether training keeps only the latents between layers."""
         built = {modality: build_input(modality, spec) for modality, spec in inputs.items()}
         self.inputs = nn.ModuleDict(built)
         self.geometries = {modality: part.geometry for modality, part in built.items()}
@@ -94,9 +95,16 @@ class Perceiver(nn.Module):
         byte_array = prepared(segments, list(self.forms(segments[0].values.device.type).values()))
         latents = self.latents.expand(len(segments[0].values), -1, -1)
         for cross_attend, transformer in self.blocks():
-            latents = cross_attend(latents, byte_array)
-            latents = self.refined(transformer, latents)
+            latents = self.layer(cross_attend, latents, byte_array)
+            for self_attend in transformer:
+                latents = self.layer(self_attend, latents)
         return cast(Tensor, self.head(self.head_norm(latents.mean(1))))
+
+    def layer(self, attend: nn.Module, *inputs: Any) -> Float[Tensor, "B N D"]:
+        """Latents after one layer, which is computed again in the backward pass where `recompute` says so."""
+        if self.recompute and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(attend, *inputs, use_reentrant=False))
+        return cast(Tensor, attend(*inputs))
 
     def blocks(self) -> Iterator[tuple[CrossAttend, nn.Sequential]]:
         """Cross-attend and latent transformer of each block, those that share weights again and again."""
@@ -104,12 +112,6 @@ class Perceiver(nn.Module):
             cross_attend = self.cross_attends[min(block, len(self.cross_attends) - 1)]
             transformer = self.transformers[min(block, len(self.transformers) - 1)]
             yield cast(CrossAttend, cross_attend), cast(nn.Sequential, transformer)
-
-    def refined(self, transformer: nn.Sequential, latents: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        """Latents after a transformer, computed again in the backward pass where `recompute` says so."""
-        if self.recompute and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(transformer, latents, use_reentrant=False))
-        return cast(Tensor, transformer(latents))
 
     def forms(self, device: str) -> dict[str, Form]:
         """How each modality is read on a device of this kind ("cpu", "cuda")."""

@@ -91,7 +91,9 @@ class VideoTokens:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    preset: Literal["none", "imagenet", "audioset", "modelnet40"] = "none"
+    preset: Literal["none", "imagenet", "imagenet-flash", "audioset", "modelnet40", "modelnet40-flash"] = (
+        "none"
+    )
     """Figures of the paper that the run file and the options stand upon: see PRESETS."""
     latents: int = 64
     """Latent vectors, N (paper: 512; chosen: 64, for two CPU cores)."""
@@ -282,8 +284,8 @@ class TrainSettings:
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
     recompute: bool = False
-    """Compute each latent transformer again in the backward pass instead of keeping what it made: about a
-    quarter more time, and the memory of one transformer instead of all."""
+    """Compute every layer again in the backward pass instead of keeping what it made: about a quarter more
+    time, a third of the memory."""
     precision: Precision = "float32"
     """Number format of the matrix products: bfloat16 pays on GPUs, not on CPUs without AMX."""
     ema: float = 0.0
@@ -380,3 +382,7 @@ PRESETS: dict[str, dict[str, bool | int | float | str]] = {
     },
 }
 """Options that a preset puts in front of the user's own, keyed as in the run file."""
+
+# Flash attention takes heads of up to 256 channels: 62 bands give 3 + 2 x 125 = 253, 42 give 3 x 85 = 255.
+PRESETS["imagenet-flash"] = {**PRESETS["imagenet"], "model.bands": 62, "train.precision": "bfloat16"}
+PRESETS["modelnet40-flash"] = {**PRESETS["modelnet40"], "model.mesh.bands": 42, "train.precision": "bfloat16"}

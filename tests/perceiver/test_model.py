@@ -15,7 +15,7 @@ from perceiver.inputs import Spec
 from perceiver.model import Perceiver
 from perceiver.positions import expanded
 from perceiver.segment import Raw, Segment
-from perceiver.settings import ModelSettings, Sharing
+from perceiver.settings import PRESETS, ModelSettings, Sharing
 
 Build = Callable[..., Perceiver]
 Samples = list[dict[str, np.ndarray[Any, np.dtype[Any]]]]
@@ -79,7 +79,8 @@ def test_every_cross_attend_and_transformer_is_used_in_its_place(
     calls: list[str] = []
     for name, modules in (("cross", model.cross_attends), ("latent", model.transformers)):
         for number, module in enumerate(modules):
-            module.register_forward_hook(lambda *_, said=f"{name} {number}": calls.append(said))
+            first = module[0] if name == "latent" else module  # type: ignore[index]
+            first.register_forward_hook(lambda *_, said=f"{name} {number}": calls.append(said))
 
     model(model.collate(samples, None))
 
@@ -227,3 +228,47 @@ def test_cross_heads_that_do_not_divide_the_channels_are_refused_with_a_width_th
 def test_no_modality_at_all_is_refused(small: ModelSettings) -> None:
     with pytest.raises(ValueError, match="at least one modality"):
         Perceiver(small, {}, 5)
+
+
+def test_recomputed_latents_give_the_same_gradients_bit_for_bit(build: Build, samples: Samples) -> None:
+    model = build("image")
+    batch = model.collate(samples, None)
+    kept: list[list[torch.Tensor]] = []
+
+    for recompute in (False, True):
+        model.zero_grad()
+        model.recompute = recompute
+        model(batch).square().sum().backward()
+        kept.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+
+    assert all(map(torch.equal, *kept))
+
+
+def test_recomputing_keeps_less_for_the_backward_pass(
+    small: ModelSettings, build: Build, samples: Samples
+) -> None:
+    model = build("image", settings=replace(small, blocks=3, layers=4))
+    batch = model.collate(samples, None)
+    kept: dict[bool, int] = {}
+
+    for recompute in (False, True):
+        model.recompute, kept[recompute] = recompute, 0
+
+        def keep(tensor: torch.Tensor, which: bool = recompute) -> torch.Tensor:
+            kept[which] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            model(batch)
+
+    assert kept[True] < kept[False] / 2
+
+
+@pytest.mark.parametrize(
+    ("preset", "channels"), [("imagenet", 261), ("imagenet-flash", 253), ("modelnet40-flash", 255)]
+)
+def test_presets_for_flash_attention_fit_256_channels(preset: str, channels: int) -> None:
+    bands = PRESETS[preset]["model.mesh.bands" if "net40" in preset else "model.bands"]
+    axes, values = (3, 0) if "net40" in preset else (2, 3)
+
+    assert values + axes * (2 * int(bands) + 1) == channels
