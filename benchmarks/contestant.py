@@ -152,8 +152,11 @@ class Remote:
     def __init__(self, job: Job, environment: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.contestant"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})},
-        )  # fmt: skip
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             self.parameters: int = self._ask(json.dumps(dataclasses.asdict(job)))
         except BaseException:

@@ -77,12 +77,13 @@ def test_two_measured_cases_become_a_table_valid_json_exponents_and_a_picture(tm
 
 
 def test_who_cannot_take_part_is_left_out_with_the_reason() -> None:
-    jobs = {who: Job(who=who, case=TINY, folder="", threads=1) for who in ("ours", "ours-streamed-by-nobody")}
+    points = dataclasses.replace(TINY, kind="points", sizes=(40,))
+    jobs = {who: Job(who=who, case=points, folder="", threads=1) for who in ("ours", "ours-separable")}
 
     times, left_out = model.timed(jobs, rounds=1)
 
     assert list(times) == ["ours"]
-    assert "streamed-by-nobody" in left_out["ours-streamed-by-nobody"]
+    assert "needs a grid" in left_out["ours-separable"]
 
 
 def test_a_contestant_that_computes_something_else_ends_the_benchmark() -> None:
