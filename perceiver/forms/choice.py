@@ -1,9 +1,9 @@
 """Which form reads which part of the byte array: from its geometry and the device, unless the user says.
 
-On a CPU (`benchmarks/model.py` measures it): the separable form on grids whose values have few channels, the
-streamed one for all else; but the textbook one where there are fewer positions than queries, as folding the
-projections into the queries then costs more than it saves. On a GPU: torch's kernels, which the absorbed form
-feeds; they give nothing to merge several modalities by, so those are streamed.
+On a CPU (`benchmarks/model.py` measures it): the separable form on grids, the streamed one for all else; but
+the textbook one where there are fewer positions than queries, as folding the projections into the queries
+then costs more than it saves. On a GPU: torch's kernels, which the absorbed form feeds; they give nothing to
+merge several modalities by, so those are streamed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,6 @@ from perceiver.forms.streamed import Streamed
 from perceiver.forms.textbook import Textbook
 from perceiver.segment import Geometry, Segment
 from perceiver.settings import Form
-
-FEW = 64
-"""Channels of the values up to which reading the positions axis by axis pays."""
 
 PARTS = {"separable": Separable, "streamed": Streamed}
 """Forms that read each segment by itself."""
@@ -43,10 +40,7 @@ def chosen(wanted: Form, parts: Mapping[str, Geometry], queries: int, device: st
         return dict.fromkeys(parts, "absorbed" if len(parts) == 1 else "streamed")
     if sum(part.positions for part in parts.values()) <= queries:
         return dict.fromkeys(parts, "textbook")
-    return {
-        modality: "separable" if part.axes > 1 and part.values <= FEW else "streamed"
-        for modality, part in parts.items()
-    }
+    return {modality: "separable" if part.axes > 1 else "streamed" for modality, part in parts.items()}
 
 
 def prepared(segments: Sequence[Segment], forms: Sequence[Form]) -> Source:

@@ -37,7 +37,7 @@ from perceiver.forms.folding import UNSEEN, Read
 from perceiver.forms.normed import Normed
 from perceiver.positions import expanded
 
-SCORES = {"cpu": (1 << 18, 256)}
+SCORES = {"cpu": (1 << 18, 512)}
 """Scores and queries that one block holds: what stays in a core's cache; on other devices, what is worth a
 launch."""
 
