@@ -72,7 +72,16 @@ class Normed(NamedTuple):
 
 
 def normed(segment: Segment) -> Normed:
-    """Extended rows and scales, statistics in float64."""
+    """Extended rows and scales, statistics in float64.
+
+    Raises:
+        ValueError: the bytes or the features want a gradient, of which these forms would give a part.
+    """
+    if torch.is_grad_enabled() and any(part.requires_grad for part in (segment.values, *segment.axes)):
+        raise ValueError(
+            "values or position features require a gradient, the streamed and the separable form give one to "
+            "encodings only: choose model.attention = textbook or absorbed"
+        )
     values, mask, e = segment.values, segment.mask, segment.encoding
     encoding = values.new_zeros(0) if e is None else e.to(values.dtype)
     if mask is not None:

@@ -53,6 +53,7 @@ class Separable:
         bias = self.scale.detach().log2()
         self.bias = bias if rows.mask is None else bias.masked_fill(~rows.mask.view_as(bias), UNSEEN)
 
+    @in_given_precision
     def read(self, queries: Float[Tensor, "B N C"]) -> Read:
         """As `Part.read`, in the precision of the rows."""
         lifted = self.rows.lift(queries.to(self.values.dtype)).mT

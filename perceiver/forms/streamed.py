@@ -44,6 +44,7 @@ class Streamed:
         self.spare = -self.channels % 8  # matrix products of 264 channels take 4/5 of the time of 261
         self.table = F.pad(table, (0, self.spare))
 
+    @in_given_precision
     def read(self, queries: Float[Tensor, "B R C"]) -> Read:
         """As `Part.read`, in the precision of the rows."""
         rows = self.rows
