@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from perceiver.forms.chunks import FLOOR, LN2, LOG2E, differentiable, operator, slices
+from perceiver.forms.chunks import FLOOR, LN2, LOG2E, differentiable, in_given_precision, operator, slices
 from perceiver.forms.folding import UNSEEN, Read
 from perceiver.forms.normed import Normed
 from perceiver.positions import expanded
@@ -40,6 +40,9 @@ from perceiver.positions import expanded
 SCORES = {"cpu": (1 << 18, 512)}
 """Scores and queries that one block holds: what stays in a core's cache; on other devices, what is worth a
 launch."""
+
+POSITIONS = 4096
+"""Positions of one block at most: where queries are few, a product adds their weights one after another."""
 
 
 class Separable:
@@ -79,7 +82,7 @@ def blocks(shape: torch.Size, queries: int, device: torch.device) -> list[Block]
     batch, height, width = shape[:3]
     budget, most = SCORES.get(device.type, (1 << 26, queries))
     taken = min(queries, most)
-    rows = min(height, max(1, budget // (width * taken)))
+    rows = min(height, max(1, min(budget // taken, POSITIONS) // width))
     together = max(1, budget // (width * taken * rows))
     return [
         Block(samples, some, slices(height, rows))
@@ -117,7 +120,7 @@ def forward(
             kept[:, : h.start].mul_(fade)
             torch.sum(s, 2, out=kept[:, h])
             _add_rows(columns.mul_(fade), s)
-            sums.mul_(fade).baddbmm_(reduced[:, :, places], flat)
+            sums.mul_(fade).add_(reduced[:, :, places] @ flat)
         mass = sums[:, -1:]
         total[b, :, n], of_rows[b, :, n], of_columns[b, :, n] = (
             sums[:, :-1] / mass,
@@ -157,7 +160,7 @@ def backward(
             ds.mul_(w)
             torch.sum(ds, 2, out=kept[:, h])
             _add_rows(columns, ds)
-            sums.baddbmm_(reduced[:, :, places], ds.flatten(1, 2))
+            sums.add_(reduced[:, :, places] @ ds.flatten(1, 2))
         own_[b, :, n], down_[b, :, n], along_[b, :, n] = sums, kept, columns
     return own_, down_, along_, dscale
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from perceiver.forms.chunks import FLOOR, LN2, LOG2E, differentiable, operator, slices
+from perceiver.forms.chunks import FLOOR, LN2, LOG2E, differentiable, in_given_precision, operator, slices
 from perceiver.forms.folding import UNSEEN, Read
 from perceiver.forms.normed import Normed
 from perceiver.positions import expanded
