@@ -18,14 +18,14 @@ demo: .venv/installed  ## raw files to a registered model, on 1,797 handwritten 
 	@echo "(perceiver lies in $(BIN); put it on the PATH with: source $(BIN)/activate)"
 
 test: .venv/tested check  ## set up and run all tests
-	$(BIN)/pytest -m "ray or data or whole or gpu"
+	$(BIN)/pytest -m "ray or data or whole or gpu or slow"
 
 check: .venv/tested  ## style, types, floors between the rooms, and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest -n 2 -m "not (ray or data or whole or gpu)"
+	$(BIN)/pytest -n 2 -m "not (ray or data or whole or gpu or slow)"
 
 bench: .venv/tested  ## the figures of the README, measured again (hours)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,peers]"

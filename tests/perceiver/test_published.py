@@ -25,6 +25,8 @@ from perceiver.published import (
 from perceiver.segment import Raw
 from perceiver.settings import ModelSettings
 
+pytestmark = pytest.mark.slow
+
 SIZE = (4, 6)
 BANDS, TOP = 3, 10.0
 CHANNELS = 3 + 2 * (2 * BANDS + 1)
