@@ -1,0 +1,65 @@
+"""The run files of the paper's models build the paper's models."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from perceiver.flops import flops
+from perceiver.model import Perceiver
+from pipelines.settings import read
+from pipelines.specs import specs
+
+RUNS = Path(__file__).parents[2] / "pipelines" / "runs"
+
+# run file: classes, positions, channels of a position, parameters (ImageNet's are the paper's, Table 7)
+PAPER = {
+    "imagenet": (1000, 224 * 224, 3 + 2 * 129, 44_912_254),
+    "audioset": (527, 480 + 16 * 28 * 28, (384 + 3 * 65) + 4, 109_853_667),
+    "modelnet40": (40, 2048, 3 * 129, 44_772_202),
+}
+
+
+def built(name: str) -> Perceiver:
+    settings = read(str(RUNS / f"{name}.toml"), [])
+    with torch.device("meta"):
+        return Perceiver(settings.model, specs(settings, {}), PAPER[name][0])
+
+
+def parameters(name: str, crosses: int, transformers: int, layers: int, encodings: int = 0) -> int:
+    """Weights and biases counted by hand from Sec. 3.2, D = 1,024 and N = 512."""
+    classes, _, c, _ = PAPER[name]
+    n, d = 512, 1024
+    mlp = 2 * d + 2 * (d * d + d)
+    cross = 2 * d + 2 * c + (d * c + c) + 2 * (c * c + c) + (c * d + d) + mlp
+    layer = 2 * d + 4 * (d * d + d) + mlp
+    return n * d + crosses * cross + transformers * layers * layer + d * classes + classes + encodings
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_run_file_of_the_paper_builds_a_model_of_that_size(name: str) -> None:
+    _, positions, channels, count = PAPER[name]
+
+    model = built(name)
+
+    assert (model.positions, model.channels) == (positions, channels)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+def test_the_sizes_are_those_of_the_layout_in_the_paper() -> None:
+    assert PAPER["imagenet"][3] == parameters("imagenet", 2, 1, 6)
+    assert PAPER["modelnet40"][3] == parameters("modelnet40", 2, 1, 6)
+    video, audio = 583 - 579, 583 - (128 + 385)
+    assert PAPER["audioset"][3] == parameters("audioset", 2, 2, 8, encodings=video + audio)
+
+
+def test_the_imagenet_run_file_costs_what_table_7_says() -> None:
+    model = built("imagenet")
+
+    assert flops(model.settings, model.positions, model.channels) / 1e9 == pytest.approx(707.2, abs=0.05)
+
+
+def test_the_video_of_three_in_ten_audioset_samples_is_dropped() -> None:
+    train = read(str(RUNS / "audioset.toml"), []).train
+
+    assert (train.video.drop, train.audio.drop) == (0.3, 0.0)
