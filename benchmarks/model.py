@@ -7,8 +7,7 @@ A CASE may be a pattern ('image-*'); without one, all are measured (hours). Peer
 Rounds are interleaved: each runs every contestant once, in rotated order; the first one is not counted.
 Seconds are those of the CPU with one thread (robust on a busy machine), else of the clock; a ratio is the
 median over the rounds of theirs / ours, and its least and most. Peak memory is of one forward and backward,
-gradients included, above the built network and the stored samples: the median of up to three fresh processes;
-"kept" is the same with the holes that glibc's malloc leaves between what is freed and what is used.
+gradients included, above the built network and the stored samples, in a fresh process; "kept" is the same with the holes that glibc's malloc leaves between what is freed and what is used.
 Peers read a ready byte array, whose making is in their memory and not in their time (lucidrains also makes
 its own; the faster counts). Ours reads the stored samples in both.
 """
@@ -86,12 +85,8 @@ def measured(case: Case, threads: int) -> Result:
             for who in dict.fromkeys(case.contestants)
         }
         times, left_out = timed(jobs, case.rounds)
-        alone = range(3 if case.rounds > 4 else 1)
         for who in times:
-            peaks = [peak(jobs[who], GIVEN_BACK) for _ in alone]
-            kept = [peak(jobs[who], {}) for _ in alone]
-            times[who] |= {"peak_mib": statistics.median(peaks), "peaks_mib": peaks}
-            times[who] |= {"kept_mib": statistics.median(kept), "kepts_mib": kept}
+            times[who] |= {"peak_mib": peak(jobs[who], GIVEN_BACK), "kept_mib": peak(jobs[who], {})}
     return {
         "about": case.about,
         "shape": shape(case),
