@@ -7,9 +7,10 @@ A CASE may be a pattern ('image-*'); without one, all are measured (hours). Peer
 Rounds are interleaved: each runs every contestant once, in rotated order; the first one is not counted.
 Seconds are those of the CPU with one thread (robust on a busy machine), else of the clock; a ratio is the
 median over the rounds of theirs / ours, and its least and most. Peak memory is of one forward and backward,
-gradients included, above the built network and the stored samples, in a fresh process; "kept" is the same with the holes that glibc's malloc leaves between what is freed and what is used.
-Peers read a ready byte array, whose making is in their memory and not in their time (lucidrains also makes
-its own; the faster counts). Ours reads the stored samples in both.
+gradients included, above the built network and the stored samples, in a fresh process; "kept" is the same
+with the holes that malloc leaves between what was freed and what is used. Peers read a ready byte array, whose
+making is in their memory and not in their time (lucidrains also makes its own; the faster counts). Ours
+reads the stored samples in both.
 """
 
 import argparse
