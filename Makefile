@@ -28,7 +28,6 @@ check: .venv/tested  ## style, types, floors between the rooms, and the quick te
 	$(BIN)/pytest -n 2 -m "not (ray or data or whole or gpu or slow)"
 
 bench: .venv/tested  ## the figures of the README, measured again (hours)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,peers]"
 	$(BIN)/python -m benchmarks.answers
 	$(BIN)/python -m benchmarks.model
 	$(BIN)/python -m benchmarks.pictures

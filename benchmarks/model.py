@@ -8,9 +8,9 @@ Rounds are interleaved: each runs every contestant once, in rotated order; the f
 Seconds are those of the CPU with one thread (robust on a busy machine), else of the clock; a ratio is the
 median over the rounds of theirs / ours, and its least and most. Peak memory is of one forward and backward,
 gradients included, above the built network and the stored samples, in a fresh process; "kept" is the same
-with the holes that malloc leaves between what was freed and what is used. Peers read a ready byte array, whose
-making is in their memory and not in their time (lucidrains also makes its own; the faster counts). Ours
-reads the stored samples in both.
+with the holes that malloc leaves between what was freed and what is used. Peers read a ready byte array
+(lucidrains also makes its own; the faster counts), which is in their memory, but its making not in their
+time. Ours reads the stored samples in both.
 """
 
 import argparse

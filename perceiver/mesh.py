@@ -53,7 +53,7 @@ class MeshInput(Input):
         f = frequencies(spec.bands, spec.max_frequency).to(torch.float32)
         self.register_buffer("frequencies", f, persistent=False)
         channels = 3 * (1 + 2 * spec.bands) + (len(PRODUCTS) if spec.channels == 6 else 0)
-        self.geometry = Geometry(spec.points, channels, axes=0)
+        self.geometry = Geometry(spec.points, channels, channels, axes=0)
 
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:
         """Stored points are in random order: any of them, or the first, are an even sample."""

@@ -3,7 +3,7 @@
 Shapes: B samples, N latents, M positions of all modalities, D latent width, C channels, K classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from perceiver.attention import CrossAttend, SelfAttend
 from perceiver.dropping import dropped
-from perceiver.forms.choice import chosen, prepared
+from perceiver.forms.choice import Reader, chosen, prepared
+from perceiver.forms.source import Source
 from perceiver.forms.textbook import Textbook
 from perceiver.inputs import Spec, build_input
 from perceiver.segment import Input, Raw, Segment
@@ -43,6 +44,7 @@ class Perceiver(nn.Module):
         self.channels = widest + settings.encoding if several else widest
         spare = {name: self.channels - part.channels for name, part in self.geometries.items() if several}
         self.encodings = nn.ParameterDict({name: torch.empty(count) for name, count in spare.items()})
+        self.inner = settings.cross_width or self.channels
         self.latents = nn.Parameter(torch.empty(settings.latents, settings.width))
         self.cross_attends = nn.ModuleList(self._cross_attend() for _ in range(_cross_attends(settings)))
         self.transformers = nn.ModuleList(
@@ -64,17 +66,16 @@ class Perceiver(nn.Module):
 
     def _cross_attend(self) -> CrossAttend:
         settings = self.settings
-        inner = settings.cross_width or self.channels
-        if inner % settings.cross_heads:
-            fits = -(-inner // settings.cross_heads) * settings.cross_heads
+        if self.inner % settings.cross_heads:
+            fits = -(-self.inner // settings.cross_heads) * settings.cross_heads
             raise ValueError(
-                f"model.cross-heads ({settings.cross_heads}) does not divide the {inner} channels of the "
-                f"byte array: set model.cross-width = {fits}"
+                f"model.cross-heads ({settings.cross_heads}) does not divide the {self.inner} channels of "
+                f"the byte array: set model.cross-width = {fits}"
             )
         return CrossAttend(
             width=settings.width,
             channels=self.channels,
-            inner=inner,
+            inner=self.inner,
             heads=settings.cross_heads,
             mlp=settings.mlp,
             widening=settings.widening,
@@ -92,7 +93,7 @@ class Perceiver(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
         segments = self.segments(batch)
-        byte_array = prepared(segments, list(self.forms(segments[0].values.device.type).values()))
+        byte_array = self.prepared(segments)
         latents = self.latents.expand(len(segments[0].values), -1, -1)
         for cross_attend, transformer in self.blocks():
             latents = self.layer(cross_attend, latents, byte_array)
@@ -103,7 +104,7 @@ class Perceiver(nn.Module):
     def layer(self, attend: nn.Module, *inputs: Any) -> Float[Tensor, "B N D"]:
         """Latents after one layer, which is computed again in the backward pass where `recompute` says so."""
         if self.recompute and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(attend, *inputs, use_reentrant=False))
+            return cast(Tensor, checkpoint(attend, *inputs, use_reentrant=False, preserve_rng_state=False))
         return cast(Tensor, attend(*inputs))
 
     def blocks(self) -> Iterator[tuple[CrossAttend, nn.Sequential]]:
@@ -115,24 +116,34 @@ class Perceiver(nn.Module):
 
     def forms(self, device: str) -> dict[str, Form]:
         """How each modality is read on a device of this kind ("cpu", "cuda")."""
-        queries = self.settings.latents * self.settings.cross_heads
-        return chosen(self.settings.attention, self.geometries, queries, device)
+        settings = self.settings
+        reader = Reader(settings.latents, settings.cross_heads, self.inner, self.channels)
+        return chosen(settings.attention, self.geometries, reader, device)
 
     @torch.no_grad()
-    def attended(self, batch: Batch) -> Iterator[dict[str, Float[Tensor, "B N M"]]]:
+    def attended(
+        self, batch: Batch, blocks: Collection[int] | None = None
+    ) -> Iterator[dict[str, Float[Tensor, "B N M"]]]:
         """Where each latent looked: for every cross-attend in order, weights over each modality's positions.
 
         Mean over the heads; over all modalities together they sum to 1; masked positions have 0. This is the
-        matrix that training never makes, B N M numbers for each cross-attend: take them one at a time.
+        matrix that training never makes, B N M numbers for each cross-attend: take them one at a time, and
+        name the `blocks` (from 0) where not all are wanted.
         """
-        byte_array = Textbook(self.segments(batch))
+        segments = self.segments(batch)
+        joined, byte_array = Textbook(segments), self.prepared(segments)
         sizes = [part.positions for part in self.geometries.values()]
-        latents = self.latents.expand(len(byte_array.rows), -1, -1)
-        for cross_attend, transformer in self.blocks():
-            queries = cross_attend.queries(latents)
-            weights = byte_array.weights(queries, cross_attend.projections).mean(1).split(sizes, 2)
-            yield dict(zip(self.inputs, weights, strict=True))
+        latents = self.latents.expand(len(joined.rows), -1, -1)
+        for block, (cross_attend, transformer) in enumerate(self.blocks()):
+            if blocks is None or block in blocks:
+                queries = cross_attend.queries(latents)
+                weights = joined.weights(queries, cross_attend.projections).mean(1).split(sizes, 2)
+                yield dict(zip(self.inputs, weights, strict=True))
             latents = transformer(cross_attend(latents, byte_array))
+
+    def prepared(self, segments: Sequence[Segment]) -> Source:
+        """The byte array, ready for every cross-attend."""
+        return prepared(segments, list(self.forms(segments[0].values.device.type).values()))
 
     def segments(self, batch: Batch) -> list[Segment]:
         """Every modality's part of the byte array, its channels filled up by its learned encoding.

@@ -56,13 +56,15 @@ class Geometry(NamedTuple):
     """M, the positions that one sample occupies."""
     channels: int
     """Channels of a position: its values and its features."""
+    values: int
+    """Those of them that differ from sample to sample."""
     axes: int
     """Axes of the grid that the positions lie on; 0: none."""
 
     @classmethod
     def on(cls, grid: Grid, values: int) -> "Geometry":
         """Positions on a grid, with so many channels of values."""
-        return cls(grid.positions, values + grid.channels, len(grid.sizes))
+        return cls(grid.positions, values + grid.channels, values, len(grid.sizes))
 
 
 class Input(nn.Module, ABC):

@@ -284,8 +284,8 @@ class TrainSettings:
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
     recompute: bool = False
-    """Compute every layer again in the backward pass instead of keeping what it made: about a quarter more
-    time, a third of the memory."""
+    """Compute every layer again in the backward pass instead of keeping what it made: at the cost of
+    another forward pass."""
     precision: Precision = "float32"
     """Number format of the matrix products: bfloat16 pays on GPUs, not on CPUs without AMX."""
     ema: float = 0.0

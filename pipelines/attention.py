@@ -57,7 +57,8 @@ def maps(weights: Sequence[Weights], blocks: int, latents: Sequence[int]) -> dic
     for name, one in shown.items():
         columns[f"{name},\nall latents"] = {modality: part.mean(0) for modality, part in one.items()}
         for latent in latents:
-            columns[f"{name},\nlatent {latent}"] = {modality: part[latent] for modality, part in one.items()}
+            alone = {modality: part[latent].copy() for modality, part in one.items()}  # not a view of all
+            columns[f"{name},\nlatent {latent}"] = alone
     return columns
 
 

@@ -59,13 +59,10 @@ class Classifier:
         seeds = view_seeds(0, 1) if self.model.settings.views > 1 else None
         seen = self.model.collate([sample], seeds)
         with computing(self.precision, self.device):
-            all_of_them = self.model.attended(
-                {modality: raw.to(self.device) for modality, raw in seen.items()}
-            )
+            found = self.model.attended(self._placed(seen), {0, self.model.settings.blocks - 1})
             return seen, [
                 {modality: weights[0].float().cpu().numpy() for modality, weights in one.items()}
-                for block, one in enumerate(all_of_them)
-                if block in (0, self.model.settings.blocks - 1)
+                for one in found
             ]
 
     @torch.no_grad()

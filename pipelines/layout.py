@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cluster.mistake import UserError
 from pipelines.settings import RunSettings, as_params
+from preprocessing.settings import DataSettings
 
 FREE = (
     "name", "workspace", "run_file", "cluster.", "tracking.", "data.raw", "data.shards",
@@ -80,6 +81,9 @@ def refuse_change(began_with: Mapping[str, str], settings: RunSettings, layout: 
         UserError: names each setting that differs, with both values.
     """
     now = binding(settings)
+    usual = binding(RunSettings(name=settings.name, data=DataSettings(raw=settings.data.raw)))
+    # A run that began before a setting was there, began with its default.
+    began_with = {**usual, **{name: value for name, value in began_with.items() if not name.startswith(FREE)}}
     differing = sorted(name for name in {**now, **began_with} if now.get(name) != began_with.get(name))
     if differing:
         rows = "\n".join(

@@ -8,8 +8,11 @@ import shutil
 import uuid
 from typing import Any
 
+import torch
+
 from cluster.mistake import UserError
 from cluster.storage import write_whole
+from perceiver.model import Perceiver
 from pipelines import checkpoints, points
 from pipelines.artifacts import Trained
 from pipelines.layout import Layout, binding
@@ -34,7 +37,7 @@ def train(settings: RunSettings, shards: Shards, tracker: Tracker, advance: Adva
     begin, torn = checkpoints.newest(layout.checkpoints)
     for complaint in torn:
         say(f"train: passed over a torn checkpoint, {complaint}")
-    say(f"train: cross-attention is {attention(settings, shards)}")
+    say(f"train: cross-attention is {forms_in_words(settings, shards)}")
     advance((begin.step if begin else 0) * settings.train.batch, total * settings.train.batch, "")
     with forwarding(Forwarder(layout.points, tracker, settings, total, advance)):
         _fit(settings, layout)
@@ -52,12 +55,8 @@ def train(settings: RunSettings, shards: Shards, tracker: Tracker, advance: Adva
     ).seal(layout.trained)
 
 
-def attention(settings: RunSettings, shards: Shards) -> str:
-    """How each modality will be read, in words."""
-    import torch
-
-    from perceiver.model import Perceiver
-
+def forms_in_words(settings: RunSettings, shards: Shards) -> str:
+    """How each modality will be read."""
     with torch.device("meta"):
         model = Perceiver(settings.model, specs(settings, shards.statistics), len(shards.classes))
     forms = model.forms("cuda" if settings.cluster.gpus_per_worker else "cpu")

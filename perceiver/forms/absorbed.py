@@ -1,8 +1,9 @@
 """The absorbed form: folded queries, normed rows, torch's own attention kernels.
 
 read = softmax(q' xhat^T) xhat with keys = values = xhat, made once for all cross-attends. On a GPU this runs
-on flash attention up to 256 channels, on the memory-efficient kernel above; neither keeps the N x M matrix.
-torch gives no log-sum-exp that could be differentiated, so several segments are joined into one part.
+on flash attention in half precision, without a mask and up to 256 channels, else on the memory-efficient
+kernel; neither keeps the N x M matrix. torch gives no log-sum-exp that could be differentiated, so several
+segments are joined into one part.
 
 Shapes: B samples, R queries, M positions, C channels.
 """

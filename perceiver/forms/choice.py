@@ -1,12 +1,19 @@
 """Which form reads which part of the byte array: from its geometry and the device, unless the user says.
 
-On a CPU (`benchmarks/model.py` measures it): the separable form on grids, the streamed one for all else; but
-the textbook one where there are fewer positions than queries, as folding the projections into the queries
-then costs more than it saves. On a GPU: torch's kernels, which the absorbed form feeds; they give nothing to
-merge several modalities by, so those are streamed.
+On a CPU the cheaper one of two. In multiplications a sample, for N latents, M positions, C channels, inner
+width W (H heads together):
+
+    textbook   M C W + N M W         keys and values of all positions, then attention on W channels
+    folded     N C W + H N M K       queries folded and unfolded, then attention on K channels a head
+
+with K = C where the array is streamed, and on a grid, read axis by axis, the channels of the values and what
+the passes over its N x M scores cost besides (`benchmarks/model.py`). On a GPU torch's kernels, which the
+absorbed form feeds; several modalities would have to be joined for those, so they are streamed. Neither is
+measured.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from perceiver.forms.absorbed import Absorbed
 from perceiver.forms.folding import Folded
@@ -22,8 +29,25 @@ PARTS = {"separable": Separable, "streamed": Streamed}
 """Forms that read each segment by itself."""
 
 
-def chosen(wanted: Form, parts: Mapping[str, Geometry], queries: int, device: str) -> dict[str, Form]:
-    """The form of each modality, read by so many queries (latents x heads) on a device ("cpu", "cuda").
+PASSES = 32
+"""Channels whose products take as long as the separable form's additional passes over the scores."""
+
+
+class Reader(NamedTuple):
+    """Who reads the byte array."""
+
+    latents: int
+    """N."""
+    heads: int
+    """H, of the cross-attention."""
+    width: int
+    """W, of queries, keys and values of all heads together."""
+    channels: int
+    """C, of the joined byte array."""
+
+
+def chosen(wanted: Form, parts: Mapping[str, Geometry], reader: Reader, device: str) -> dict[str, Form]:
+    """The form of each modality on a device of this kind ("cpu", "cuda").
 
     Raises:
         ValueError: a modality has no grid, and the separable form is wanted.
@@ -38,9 +62,19 @@ def chosen(wanted: Form, parts: Mapping[str, Geometry], queries: int, device: st
         return dict.fromkeys(parts, wanted)
     if device != "cpu":
         return dict.fromkeys(parts, "absorbed" if len(parts) == 1 else "streamed")
-    if sum(part.positions for part in parts.values()) <= queries:
+    if _textbook_pays(list(parts.values()), reader):
         return dict.fromkeys(parts, "textbook")
     return {modality: "separable" if part.axes > 1 else "streamed" for modality, part in parts.items()}
+
+
+def _textbook_pays(parts: Sequence[Geometry], reader: Reader) -> bool:
+    n, h, w, c = reader
+    m = sum(part.positions for part in parts)
+    folded = n * c * w
+    for part in parts:
+        read = part.values + PASSES if part.axes > 1 else c
+        folded += h * n * part.positions * read
+    return m <= n or m * c * w + n * m * w <= folded
 
 
 def prepared(segments: Sequence[Segment], forms: Sequence[Form]) -> Source:

@@ -12,6 +12,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+LAUNCH = 1 << 26
+"""Scores of one block where there is no cache to stay in, but launches to save: 256 MiB."""
+
 LOG2E, LN2, FLOOR = 1 / math.log(2.0), math.log(2.0), -80.0
 
 _LIBRARY = torch.library.Library("perceiver", "FRAGMENT")
@@ -51,6 +54,17 @@ def operator(name: str, schema: str, kernel: Callable[..., Any], shapes: Callabl
 def differentiable(name: str, gradients: Callable[..., Any]) -> None:
     """Give the operator its backward pass, from its inputs and outputs."""
     torch.library.register_autograd(f"perceiver::{name}", gradients, setup_context=_keep, lib=_LIBRARY)
+
+
+def only_once(name: str) -> None:
+    """Refuse to differentiate a backward operator: torch would try, and fail inside."""
+
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError(
+            "second derivatives of cross-attention are there in one form only: model.attention = textbook"
+        )
+
+    torch.library.register_autograd(f"perceiver::{name}", refuse, lib=_LIBRARY)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:

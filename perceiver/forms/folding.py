@@ -2,12 +2,13 @@
 
 With LN(x) = g * xhat + s (gain g, shift s; xhat the normed row) and W_k, W_v as matrices [C, E] of one head:
 
-    score_ij = q_i . (LN(x_j) W_k + b_k) = q'_i . xhat_j + c_i        q'_i = (q_i W_k^T) * g
+    score_ij = q_i . (LN(x_j) W_k + b_k) / sqrt(E) = q'_i . xhat_j + c_i      q'_i = (q_i W_k^T) * g / sqrt(E)
     read_i   = sum_j p_ij (LN(x_j) W_v + b_v) = (a_i * g) W_v + s W_v + b_v      a_i = sum_j p_ij xhat_j
 
-c_i holds what the key bias and the shift add: the same for all j, so the softmax cancels it. All heads and
-all cross-attends read the same xhat; heads are just more queries. Parts of a byte array are read each by
-itself and merged: with l_pi = log of the sum of exponentials over part p, a_i = sum_p softmax_p(l_pi) a_pi.
+c_i holds what the key bias and the shift add: the same for all j of all parts, so the softmax cancels it. All
+heads and all cross-attends read the same xhat; heads are just more queries. Parts of a byte array are read
+each by itself and merged: with l_pi = log of the sum of exponentials over part p,
+a_i = sum_p softmax_p(l_pi) a_pi.
 
 Shapes: B samples, H heads, N latents, R = H N queries, C channels, E width of a head.
 """
@@ -22,7 +23,7 @@ from torch import Tensor
 from perceiver.forms.source import Projections
 
 Read = tuple[Float[Tensor, "B R C"], Float[Tensor, "B R"]]
-"""sum_j p_ij xhat_j over a part, and log sum_j exp(score_ij), natural."""
+"""sum_j p_ij xhat_j over a part, and log sum_j exp(q'_i . xhat_j), natural."""
 
 UNSEEN = -1e30
 """Score of what is masked: finite, so that a sample with nothing real stays finite."""

@@ -1,12 +1,12 @@
 """The separable form: on a grid the position features are read axis by axis.
 
 Position j = (r, c) of a grid of H x W places has the extended row y_j = [v_j | a_r | b_c] and the scale r_j
-(forms/normed.py). So
+(forms/normed.py). So the score
 
-    q_i . y_j = q_v,i . v_j + A_ri + B_ci        A = a q_a^T  [H, N]      B = b q_b^T  [W, N]
+    s_ij = r_j q_i . y_j = r_j (q_v,i . v_j + A_ri + B_ci)     A = a q_a^T  [H, R]     B = b q_b^T  [W, R]
 
-costs the few channels of v at each position, and those of a and b only at H + W. With w_ij = p_ij r_j the
-read splits in the same way, sum_j w_ij y_j = [T_i | a^T R_i | b^T C_i], into
+costs the few channels of v at each position, and those of a and b only at H + W. With p = softmax_j(s)
+and w_ij = p_ij r_j the read splits in the same way, sum_j w_ij y_j = [T_i | a^T R_i | b^T C_i], into
 
     T_i = sum_j w_ij v_j      R_ri = sum_c w_ij      C_ci = sum_r w_ij
 
@@ -22,7 +22,7 @@ Backward, with g_ij = dT_i . v_j + dR_ri + dC_ci and D_i = dT.T + dR.R + dC.C - 
 All sums but the last carry r_j, so log2 r_j is a term of the exponent. Positions come first and queries last
 in memory: reductions over positions then run along whole cache lines, five times as fast.
 
-Shapes: B samples, N queries, H x W places, V channels of the values.
+Shapes: B samples, R queries, H x W places, V channels of the values.
 """
 
 import math
@@ -32,16 +32,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from perceiver.forms.chunks import FLOOR, LN2, LOG2E, differentiable, in_given_precision, operator, slices
+from perceiver.forms.chunks import (
+    FLOOR,
+    LAUNCH,
+    LN2,
+    LOG2E,
+    differentiable,
+    in_given_precision,
+    only_once,
+    operator,
+    slices,
+)
 from perceiver.forms.folding import UNSEEN, Read
 from perceiver.forms.normed import Normed
 from perceiver.positions import expanded
 
 SCORES = {"cpu": (1 << 18, 512)}
-"""Scores and queries that one block holds: what stays in a core's cache; on other devices, what is worth a
-launch."""
+"""Scores, and queries of them, that one block holds at most: what stays in a core's cache."""
 
-POSITIONS = 4096
+POSITIONS = {"cpu": 4096}
 """Positions of one block at most: where queries are few, a product adds their weights one after another."""
 
 
@@ -57,7 +66,7 @@ class Separable:
         self.bias = bias if rows.mask is None else bias.masked_fill(~rows.mask.view_as(bias), UNSEEN)
 
     @in_given_precision
-    def read(self, queries: Float[Tensor, "B N C"]) -> Read:
+    def read(self, queries: Float[Tensor, "B R C"]) -> Read:
         """As `Part.read`, in the precision of the rows."""
         lifted = self.rows.lift(queries.to(self.values.dtype)).mT
         sizes = [self.values.shape[3], self.down.shape[1], self.along.shape[1]]
@@ -78,11 +87,12 @@ class Block(NamedTuple):
 
 
 def blocks(shape: torch.Size, queries: int, device: torch.device) -> list[Block]:
-    """Blocks of a grid [B, H, W]: whole samples together where they are small, else some rows of one."""
+    """Blocks of a grid [B, H, W]: some rows, at least one, of as many samples as the budget allows."""
     batch, height, width = shape[:3]
-    budget, most = SCORES.get(device.type, (1 << 26, queries))
+    budget, most = SCORES.get(device.type, (LAUNCH, queries))
     taken = min(queries, most)
-    rows = min(height, max(1, min(budget // taken, POSITIONS) // width))
+    positions = min(budget // taken, POSITIONS.get(device.type, LAUNCH))
+    rows = min(height, max(1, positions // width))
     together = max(1, budget // (width * taken * rows))
     return [
         Block(samples, some, slices(height, rows))
@@ -92,13 +102,13 @@ def blocks(shape: torch.Size, queries: int, device: torch.device) -> list[Block]
 
 
 def forward(
-    own: Float[Tensor, "B V N"],
-    down: Float[Tensor, "B H N"],
-    along: Float[Tensor, "B W N"],
+    own: Float[Tensor, "B V R"],
+    down: Float[Tensor, "B H R"],
+    along: Float[Tensor, "B W R"],
     values: Float[Tensor, "B H W V"],
     scale: Float[Tensor, "B H W"],
     bias: Float[Tensor, "B H W"],
-) -> tuple[Float[Tensor, "B V N"], Float[Tensor, "B H N"], Float[Tensor, "B W N"], Float[Tensor, "B N"]]:
+) -> tuple[Float[Tensor, "B V R"], Float[Tensor, "B H R"], Float[Tensor, "B W R"], Float[Tensor, "B R"]]:
     total, of_rows, of_columns = torch.empty_like(own), torch.empty_like(down), torch.empty_like(along)
     lse = own.new_empty(own.shape[0], own.shape[2])
     width = values.shape[2]
@@ -133,7 +143,7 @@ def forward(
 
 def backward(
     grads: list[Tensor], inputs: list[Tensor], outputs: list[Tensor], learns: bool
-) -> tuple[Float[Tensor, "B V N"], Float[Tensor, "B H N"], Float[Tensor, "B W N"], Float[Tensor, "B H W"]]:
+) -> tuple[Float[Tensor, "B V R"], Float[Tensor, "B H R"], Float[Tensor, "B W R"], Float[Tensor, "B H W"]]:
     own, down, along, values, scale, bias = inputs
     down_, own_, along_ = torch.empty_like(down), torch.empty_like(own), torch.empty_like(along)
     dscale, lse, width = torch.zeros_like(scale), outputs[3], values.shape[2]
@@ -202,3 +212,4 @@ _backward = operator(
     lambda *given: tuple(torch.empty_like(given[1][place]) for place in (0, 1, 2, 4)),
 )
 differentiable("separable", _gradients)
+only_once("separable_backward")

@@ -25,13 +25,23 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from perceiver.forms.chunks import FLOOR, LN2, LOG2E, differentiable, in_given_precision, operator, slices
+from perceiver.forms.chunks import (
+    FLOOR,
+    LAUNCH,
+    LN2,
+    LOG2E,
+    differentiable,
+    in_given_precision,
+    only_once,
+    operator,
+    slices,
+)
 from perceiver.forms.folding import UNSEEN, Read
 from perceiver.forms.normed import Normed
 from perceiver.positions import expanded
 
 SCORES = {"cpu": 1 << 19}
-"""Scores that one chunk holds: what stays in a core's cache; on other devices, what is worth a launch."""
+"""Scores that one chunk holds at most: what stays in a core's cache."""
 
 
 class Streamed:
@@ -56,7 +66,7 @@ class Streamed:
 def blocks(queries: Float[Tensor, "B R K"], positions: int) -> tuple[list[slice], list[slice]]:
     """Samples and positions that are taken at a time."""
     batch, count = queries.shape[0], queries.shape[1]
-    budget = SCORES.get(queries.device.type, 1 << 26)
+    budget = SCORES.get(queries.device.type, LAUNCH)
     chunk = min(positions, max(1, budget // count))
     together = max(1, budget // (count * chunk))
     return slices(batch, together), slices(positions, chunk)
@@ -155,3 +165,4 @@ _backward = operator(
     lambda *given: (torch.empty_like(given[2]), torch.empty_like(given[5])),
 )
 differentiable("streamed", _gradients)
+only_once("streamed_backward")

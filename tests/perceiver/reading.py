@@ -31,7 +31,7 @@ class Reading:
     latents: Tensor
     segments: list[Segment]
     streamed_budget: int = 1 << 19
-    separable_budget: tuple[int, int] = (1 << 18, 256)
+    separable_budget: tuple[int, int] = (1 << 18, 512)
 
     def to(self, dtype: torch.dtype) -> "Reading":
         """The same in another precision, sharing nothing."""

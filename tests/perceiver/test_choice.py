@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reading import attention_formula, forms_for, grid, real_rows
+from reading import attention_formula, grid, real_rows
 from torch import Tensor
 
 from perceiver.forms.absorbed import Absorbed
-from perceiver.forms.choice import chosen, prepared
-from perceiver.forms.folding import Folded, Part
+from perceiver.forms.choice import Reader, chosen, prepared
+from perceiver.forms.folding import Folded
 from perceiver.forms.separable import Separable
-from perceiver.forms.source import Source
 from perceiver.forms.streamed import Streamed
 from perceiver.forms.textbook import Textbook
 from perceiver.inputs import Spec
@@ -24,47 +23,53 @@ from perceiver.settings import Form, ModelSettings
 
 Build = Callable[..., Perceiver]
 Samples = list[dict[str, np.ndarray[Any, np.dtype[Any]]]]
-PICTURE = Geometry(positions=50_176, channels=261, axes=2)
-PATCHES = Geometry(positions=3_136, channels=306, axes=2)
-CLIP = Geometry(positions=12_544, channels=390, axes=3)
-SOUND = Geometry(positions=480, channels=513, axes=1)
-POINTS = Geometry(positions=2_000, channels=387, axes=0)
+PICTURE = Geometry(positions=50_176, channels=261, values=3, axes=2)
+CLIP = Geometry(positions=12_544, channels=579, values=384, axes=3)
+SOUND = Geometry(positions=480, channels=513, values=128, axes=1)
+POINTS = Geometry(positions=2_000, channels=387, values=387, axes=0)
 FORCED: tuple[Form, ...] = ("textbook", "absorbed", "streamed", "separable")
 
-TABLE: list[tuple[str, dict[str, Geometry], int, str, dict[str, Form]]] = [
-    ("a picture", {"image": PICTURE}, 512, "cpu", {"image": "separable"}),
-    ("a picture of wide patches", {"image": PATCHES}, 512, "cpu", {"image": "separable"}),
-    ("a clip", {"video": CLIP}, 512, "cpu", {"video": "separable"}),
-    ("sound", {"audio": SOUND}, 64, "cpu", {"audio": "streamed"}),
-    ("points", {"mesh": POINTS}, 512, "cpu", {"mesh": "streamed"}),
-    ("as many points as queries", {"mesh": POINTS}, 2_000, "cpu", {"mesh": "textbook"}),
-    ("one point more", {"mesh": POINTS}, 1_999, "cpu", {"mesh": "streamed"}),
-    ("few pixels", {"image": PICTURE._replace(positions=64)}, 512, "cpu", {"image": "textbook"}),
-    ("several", {"video": CLIP, "audio": SOUND}, 512, "cpu", {"video": "separable", "audio": "streamed"}),
-    ("few of one, many in all", {"audio": SOUND, "mesh": POINTS}, 512, "cpu",
+
+def reader(latents: int, heads: int = 1, width: int = 387, channels: int = 387) -> Reader:
+    return Reader(latents, heads, width, channels)
+
+
+TABLE: list[tuple[str, dict[str, Geometry], Reader, str, dict[str, Form]]] = [
+    ("a picture", {"image": PICTURE}, reader(512), "cpu", {"image": "separable"}),
+    ("a picture with eight heads", {"image": PICTURE}, reader(512, 8), "cpu", {"image": "separable"}),
+    ("a clip", {"video": CLIP}, reader(512), "cpu", {"video": "separable"}),
+    ("a clip read with little width", {"video": CLIP}, reader(32, 4, 64, 579), "cpu", {"video": "textbook"}),
+    ("sound", {"audio": SOUND}, reader(64), "cpu", {"audio": "streamed"}),
+    ("points", {"mesh": POINTS}, reader(512), "cpu", {"mesh": "streamed"}),
+    ("points with eight heads", {"mesh": POINTS}, reader(512, 8), "cpu", {"mesh": "textbook"}),
+    ("as many points as latents", {"mesh": POINTS}, reader(2_000), "cpu", {"mesh": "textbook"}),
+    ("few pixels", {"image": PICTURE._replace(positions=64)}, reader(512), "cpu", {"image": "textbook"}),
+    ("several", {"video": CLIP, "audio": SOUND}, reader(512), "cpu",
+     {"video": "separable", "audio": "streamed"}),
+    ("few of one, many in all", {"audio": SOUND, "mesh": POINTS}, reader(512), "cpu",
      {"audio": "streamed", "mesh": "streamed"}),
-    ("few of both", {"audio": SOUND, "mesh": POINTS}, 2_480, "cpu",
+    ("few of both", {"audio": SOUND, "mesh": POINTS}, reader(2_480), "cpu",
      {"audio": "textbook", "mesh": "textbook"}),
-    ("a picture on a GPU", {"image": PICTURE}, 512, "cuda", {"image": "absorbed"}),
-    ("few points on a GPU", {"mesh": POINTS}, 9_999, "cuda", {"mesh": "absorbed"}),
-    ("several on a GPU", {"video": CLIP, "audio": SOUND}, 512, "cuda",
+    ("a picture on a GPU", {"image": PICTURE}, reader(512), "cuda", {"image": "absorbed"}),
+    ("few points on a GPU", {"mesh": POINTS}, reader(9_999), "cuda", {"mesh": "absorbed"}),
+    ("several on a GPU", {"video": CLIP, "audio": SOUND}, reader(512), "cuda",
      {"video": "streamed", "audio": "streamed"}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("parts", "queries", "device", "forms"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+    ("parts", "who", "device", "forms"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
 def test_auto_chooses_by_geometry_and_device(
-    parts: dict[str, Geometry], queries: int, device: str, forms: dict[str, Form]
+    parts: dict[str, Geometry], who: Reader, device: str, forms: dict[str, Form]
 ) -> None:
-    assert chosen("auto", parts, queries, device) == forms
+    assert chosen("auto", parts, who, device) == forms
 
 
 @pytest.mark.parametrize("wanted", FORCED)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_the_user_says_is_what_happens(wanted: Form, device: str) -> None:
-    assert chosen(wanted, {"image": PICTURE, "video": CLIP}, 512, device) == {
+    assert chosen(wanted, {"image": PICTURE, "video": CLIP}, reader(512), device) == {
         "image": wanted,
         "video": wanted,
     }
@@ -77,7 +82,7 @@ def test_separable_without_a_grid_is_refused_by_name_with_a_way_out(geometry: Ge
     complaint = rf"separable needs a grid of two or more axes, odd has {axes}: choose auto or streamed"
 
     with pytest.raises(ValueError, match=complaint):
-        chosen("separable", {"image": PICTURE, "odd": geometry}, 512, "cpu")
+        chosen("separable", {"image": PICTURE, "odd": geometry}, reader(512), "cpu")
 
 
 def test_a_model_that_could_not_be_read_is_refused_when_it_is_built(
@@ -114,16 +119,6 @@ def test_every_part_is_read_in_the_form_that_was_chosen_for_it() -> None:
     assert isinstance(one, Folded)
     assert [type(part) for part in one.parts] == [Absorbed]
     assert isinstance(prepared(segments, ["textbook", "textbook"]), Textbook)
-
-
-@pytest.mark.parametrize("form", FORCED)
-def test_every_form_is_a_source_of_parts(form: Form) -> None:
-    segments = [grid(sizes=(3, 4), values=2)]
-
-    source = prepared(segments, forms_for(segments, form))
-
-    assert isinstance(source, Source)
-    assert all(isinstance(part, Part) for part in getattr(source, "parts", ()))
 
 
 @pytest.mark.parametrize("form", ["textbook", "streamed", "auto"])

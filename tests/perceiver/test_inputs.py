@@ -42,7 +42,7 @@ def test_an_input_keeps_its_promise_of_positions_and_channels(
     values, axes, encoding, mask = part(part.collate([sample[name] for sample in samples], None))
 
     promised = part.geometry
-    assert values.shape[:2] == (7, promised.positions)
+    assert values.shape == (7, promised.positions, promised.values)
     assert len(axes) == promised.axes
     assert not axes or math.prod(len(table) for table in axes) == promised.positions
     assert values.shape[2] + sum(table.shape[1] for table in axes) == promised.channels
@@ -176,7 +176,7 @@ def test_a_position_of_all_bins_knows_its_time_only(specs: dict[str, Spec], samp
 
     part = AudioInput(spec)  # type: ignore[arg-type]
 
-    assert part.geometry == Geometry(positions=10, channels=12 + 7, axes=1)
+    assert part.geometry == Geometry(positions=10, channels=12 + 7, values=12, axes=1)
     assert part(part.collate([samples[0]["mel"]], None)).values.shape == (1, 10, 12)
 
 

@@ -26,12 +26,23 @@ def test_what_does_not_shape_the_weights_may_change(settings: RunSettings) -> No
         settings,
         name="other",
         workspace="elsewhere",
-        train=replace(settings.train, steps=99, save_every=1, evaluate_every=1),
+        model=replace(settings.model, attention="streamed"),
+        train=replace(settings.train, steps=99, save_every=1, evaluate_every=1, recompute=True),
         cluster=replace(settings.cluster, workers=2),
         data=replace(settings.data, raw="moved", max_refused=0.5),
     )
 
     refuse_change(binding(settings), changed, Layout.of(settings, "0123456789abcdef"))
+
+
+def test_a_training_from_before_a_setting_was_there_goes_on_with_its_default(settings: RunSettings) -> None:
+    layout, began_with = Layout.of(settings, "0123456789abcdef"), binding(settings)
+    del began_with["model.mlp"]
+
+    refuse_change({**began_with, "model.attention": "of long ago"}, settings, layout)
+
+    with pytest.raises(UserError, match=r"model\.mlp: began with gelu, now geglu"):
+        refuse_change(began_with, replace(settings, model=replace(settings.model, mlp="geglu")), layout)
 
 
 def test_other_data_is_another_training(settings: RunSettings) -> None:

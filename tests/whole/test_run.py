@@ -105,6 +105,7 @@ def test_the_last_words_name_accuracy_model_pictures_and_the_way_to_the_ui(finis
     said = finished.stderr
 
     assert "test accuracy" in said
+    assert "train: cross-attention is separable (image, 64 positions)" in said
     assert "columns version 1 (alias candidate)" in said
     assert f"perceiver ui {finished.run_file}" in said
     assert f"/runs/{finished.answer['run_id']}" in said
