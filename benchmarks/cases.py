@@ -100,6 +100,9 @@ CASES = {
         "video of 16 x 28 x 28 blocks", kind="video", sizes=(16, 28, 28), bands=32, rounds=9
     ),
     "cross-wave": _cross("waveform of 480 x 128 samples", kind="wave", sizes=(480,), bands=192, rounds=15),
+    "cross-wave-128": _cross(
+        "waveform of 480 x 128 samples, N=128", kind="wave", sizes=(480,), bands=192, latents=128, rounds=15
+    ),
     "cross-points": _cross("2,048 points", kind="points", sizes=(2048,), rounds=15),
     **{f"latents-{n}": _grown(f"N={n}", latents=n) for n in (64, 128, 256, 1024)},
     **{f"blocks-{n}": _grown(f"{n} x (1 + 2)", blocks=n) for n in (1, 4, 8)},

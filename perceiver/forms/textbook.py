@@ -8,7 +8,6 @@ Shapes: B samples, H heads, N latents, M positions, E width of a head.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,15 +26,18 @@ class Textbook:
     ) -> Float[Tensor, "B H N E"]:
         normed = projections.norm(self.rows)
         keys, values = (_heads(each(normed), queries) for each in (projections.key, projections.value))
-        mask = None if self.mask is None else self.mask[:, None, None]
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        return self._softmax(queries, keys) @ values
 
     def weights(
         self, queries: Float[Tensor, "B H N E"], projections: Projections
     ) -> Float[Tensor, "B H N M"]:
-        """The softmax matrix itself, N x M numbers a head: for pictures."""
-        keys = _heads(projections.key(projections.norm(self.rows)), queries)
-        scores = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+        """The softmax matrix itself, N x M numbers a head."""
+        return self._softmax(queries, _heads(projections.key(projections.norm(self.rows)), queries))
+
+    def _softmax(
+        self, queries: Float[Tensor, "B H N E"], keys: Float[Tensor, "B H M E"]
+    ) -> Float[Tensor, "B H N M"]:
+        scores = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2)
         if self.mask is not None:
             scores = scores.masked_fill(~self.mask[:, None, None], -torch.inf)
         return scores.softmax(-1)
