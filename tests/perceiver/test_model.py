@@ -15,7 +15,7 @@ from perceiver.inputs import Spec
 from perceiver.model import Perceiver
 from perceiver.positions import expanded
 from perceiver.segment import Raw, Segment
-from perceiver.settings import PRESETS, ModelSettings, Sharing
+from perceiver.settings import ModelSettings, Sharing
 
 Build = Callable[..., Perceiver]
 Samples = list[dict[str, np.ndarray[Any, np.dtype[Any]]]]
@@ -262,13 +262,3 @@ def test_recomputing_keeps_less_for_the_backward_pass(
             model(batch)
 
     assert kept[True] < kept[False] / 2
-
-
-@pytest.mark.parametrize(
-    ("preset", "channels"), [("imagenet", 261), ("imagenet-flash", 253), ("modelnet40-flash", 255)]
-)
-def test_presets_for_flash_attention_fit_256_channels(preset: str, channels: int) -> None:
-    bands = PRESETS[preset]["model.mesh.bands" if "net40" in preset else "model.bands"]
-    axes, values = (3, 0) if "net40" in preset else (2, 3)
-
-    assert values + axes * (2 * int(bands) + 1) == channels

@@ -20,8 +20,8 @@ PAPER = {
 }
 
 
-def built(name: str) -> Perceiver:
-    settings = read(str(RUNS / f"{name}.toml"), [])
+def built(name: str, *options: str) -> Perceiver:
+    settings = read(str(RUNS / f"{name}.toml"), options)
     with torch.device("meta"):
         return Perceiver(settings.model, specs(settings, {}), PAPER[name][0])
 
@@ -63,3 +63,14 @@ def test_the_video_of_three_in_ten_audioset_samples_is_dropped() -> None:
     train = read(str(RUNS / "audioset.toml"), []).train
 
     assert (train.video.drop, train.audio.drop) == (0.3, 0.0)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "modelnet40"])
+def test_a_preset_for_flash_attention_has_heads_that_it_takes(name: str) -> None:
+    options = ("--model.preset", f"{name}-flash")
+
+    model = built(name, *options)
+
+    assert 248 < model.channels <= 256 < built(name).channels
+    assert model.forms("cuda") == dict.fromkeys(model.specs, "absorbed")
+    assert read(str(RUNS / f"{name}.toml"), options).train.precision == "bfloat16"
