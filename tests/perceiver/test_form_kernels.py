@@ -117,6 +117,17 @@ def finite(found: Any) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_second_derivative_is_refused_with_the_form_that_has_it(operator: str) -> None:
+    operation = {"streamed": streamed._forward, "separable": separable._forward}[operator]
+    arguments = ARGUMENTS[operator](masked=False)
+    assert isinstance(arguments[0], Tensor)
+    (first,) = torch.autograd.grad(operation(*arguments)[0].sum(), arguments[:1], create_graph=True)
+
+    with pytest.raises(NotImplementedError, match=r"model\.attention = textbook"):
+        first.square().sum().backward()
+
+
 class Largest(TorchDispatchMode):
     """Numbers in the largest storage that any operation hands out, those inside the kernels included."""
 

@@ -26,6 +26,7 @@ from reading import (
 )
 from torch import Tensor
 
+from perceiver.forms import separable
 from perceiver.forms.normed import normed
 from perceiver.forms.separable import Separable
 from perceiver.forms.streamed import Streamed
@@ -85,6 +86,13 @@ def test_a_form_equals_the_formula_on_several_modalities_cut_finely(
     found = evaluated(case, form)
 
     assert_equal(found, formula(case), answers=1e-10, grads=1e-9)
+
+
+def test_a_block_of_few_positions_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(separable.POSITIONS, "cpu", 5)
+    case = reading([grid(sizes=(7, 2), values=2, encoding=3, masked=True)], heads=2)
+
+    assert_equal(evaluated(case, "separable"), formula(case), answers=1e-10, grads=1e-9)
 
 
 @each_form
