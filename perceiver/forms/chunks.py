@@ -60,7 +60,7 @@ def only_once(name: str) -> None:
     """Refuse to differentiate a backward operator: torch would try, and fail inside."""
 
     def refuse(*_: Any) -> None:
-        raise NotImplementedError(
+        raise RuntimeError(
             "second derivatives of cross-attention are there in one form only: model.attention = textbook"
         )
 
