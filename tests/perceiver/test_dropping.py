@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from perceiver.dropping import dropped
-from perceiver.model import Perceiver
-from perceiver.segment import Raw
+from perceiver.model import Perceiver, present
+from perceiver.segment import Raw, Segment
 from perceiver.settings import AudioAugmentation, PixelAugmentation, TrainSettings
 
 Build = Callable[..., Perceiver]
@@ -95,3 +95,12 @@ def test_who_is_there_moves_to_the_device_with_the_values() -> None:
 
     assert raw.there is not None
     assert raw.there.device.type == "meta"
+
+
+def test_a_lost_sound_that_has_a_mask_of_its_own_is_lost_too() -> None:
+    own = torch.tensor([[True, True, False], [True, False, False]])
+
+    lost = present(Segment(torch.ones(2, 3, 1), mask=own), torch.tensor([True, False]))
+
+    assert lost.mask is not None
+    assert lost.mask.tolist() == [[True, True, False], [False, False, False]]
