@@ -1,12 +1,16 @@
-"""Places where artifacts live, and files that appear whole or not at all."""
+"""Places where artifacts live, folders and buckets alike, and files that appear whole or not at all."""
 
+import errno
 import os
+import re
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from urllib.parse import urlparse
+from uuid import uuid4
 
 from cluster.mistake import UserError
 
@@ -55,6 +59,193 @@ def local_path(place: str) -> Path:
             f"on a cluster, one that all nodes mount."
         )
     return Path(urlparse(place).path if scheme else place).expanduser().absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One file of a store."""
+
+    name: str
+    """Its name below the place, parts separated by `/`."""
+    size: int
+    """Bytes."""
+    stamp: int
+    """Changes with the content: the time of change in nanoseconds, or 63 bits of an object's ETag."""
+
+
+class Draft(Protocol):
+    """A file that nobody sees yet."""
+
+    @property
+    def file(self) -> BinaryIO:
+        """Where its content is written, from the beginning to the end."""
+        ...
+
+    def publish(self, name: str) -> None:
+        """Give it its name, whole and for good; what bore the name before is replaced."""
+        ...
+
+
+class Store(Protocol):
+    """Named bytes below one place. Names are relative to it; a name holds all of its bytes or none.
+
+    What a person can mend (no such bucket, no rights, no space left, no answer after all retries) is a
+    `UserError` that names the place; a name that is not there is a `FileNotFoundError`.
+    """
+
+    @property
+    def place(self) -> str:
+        """The folder, or the URI `s3://bucket/prefix`, without a slash at its end."""
+        ...
+
+    def list(self, below: str = "") -> Iterator[Object]:
+        """Everything whose name begins with `below`, in folders too, drafts and all, in any order."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Bytes; -1 where there is none of that name."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The whole content."""
+        ...
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset` on, fewer where the content ends before."""
+        ...
+
+    def reading(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The content as a stream from its beginning."""
+        ...
+
+    def draft(self) -> AbstractContextManager[Draft]:
+        """A new file, gone again unless it is published."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Give `name` this content: it holds all of it, or what it held before."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take the name away, if it is there."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove the drafts of processes that died; nothing else."""
+        ...
+
+
+def store(place: str) -> Store:
+    """The store at `place`: a folder, or a bucket's prefix `s3://bucket/prefix`.
+
+    Raises:
+        UserError: a folder that cannot be made or written, or a URI of another kind.
+    """
+    if is_bucket(place):
+        from cluster.bucket import Bucket
+
+        return Bucket(place)
+    return Folder(folder(place))
+
+
+def is_bucket(place: str) -> bool:
+    """Whether `place` lies in an object store."""
+    return place.startswith("s3://")
+
+
+DRAFT = ".part"
+OUR_DRAFT = re.compile(r"\.[0-9a-f]{32}\.part")
+
+
+@dataclass(frozen=True)
+class FolderDraft:
+    """A file beside its later name."""
+
+    home: Path
+    aside: Path
+    file: BinaryIO
+
+    def publish(self, name: str) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.aside.replace(path)
+        sync_folder(path.parent)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A store in a folder that all who use it mount."""
+
+    home: Path
+
+    @property
+    def place(self) -> str:
+        return str(self.home)
+
+    def list(self, below: str = "") -> Iterator[Object]:
+        for top, _, names in os.walk(self.home):
+            for name in names:
+                path = Path(top, name)
+                relative = path.relative_to(self.home).as_posix()
+                if relative.startswith(below):
+                    found = path.stat()
+                    yield Object(relative, found.st_size, found.st_mtime_ns)
+
+    def size(self, name: str) -> int:
+        try:
+            return (self.home / name).stat().st_size
+        except FileNotFoundError:
+            return -1
+
+    def read(self, name: str) -> bytes:
+        return (self.home / name).read_bytes()
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        with (self.home / name).open("rb") as file:
+            return os.pread(file.fileno(), length, offset)
+
+    def reading(self, name: str) -> AbstractContextManager[BinaryIO]:
+        return (self.home / name).open("rb")
+
+    @contextmanager
+    def draft(self) -> Generator[FolderDraft]:
+        aside = self.home / f".{uuid4().hex}{DRAFT}"
+        try:
+            with aside.open("xb", buffering=2**20) as file:
+                yield FolderDraft(self.home, aside, file)
+        except OSError as error:
+            # An error that names another file came from what the caller did with it.
+            if error.filename is None or str(error.filename).startswith(self.place):
+                raise refused(error, self.place) from error
+            raise
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        with self.draft() as draft:
+            draft.file.write(data)
+            draft.publish(name)
+
+    def remove(self, name: str) -> None:
+        (self.home / name).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        for path in self.home.iterdir():
+            if OUR_DRAFT.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+def refused(error: OSError, place: str) -> OSError | UserError:
+    """What the file system says, as the user's mistake where it is one."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return UserError(
+            f"{place} has no room left ({error.strerror}). Free some and run again; what is finished is kept."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(f"{place} cannot be written: {error.strerror}. {ANOTHER}")
+    return error
 
 
 @contextmanager

@@ -1,21 +1,67 @@
 """The artifact that sharding leaves behind: where it is, what it holds, from which settings.
 
-`manifest.json` is written last; readers see what it names and nothing else.
+`manifest.json` is written last; readers see what it names and nothing else. Each state of the data set is a
+version: a generation of new shards on top of its parent's, known by the digest of its manifest. Manifests and
+index files of earlier versions stay in `versions/`, so that each of them can be opened again.
 """
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from cluster.mistake import UserError
-from cluster.storage import local_path
+from cluster.storage import Folder, Store, is_bucket, local_path, store
 from preprocessing.statistics import Sums
 
+FORMAT = 2
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 QUARANTINE = "quarantine.parquet"
+VERSIONS = "versions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tar:
+    """One shard."""
+
+    name: str
+    """File name, `train-g0000-00000-<hash of the plan>.tar`."""
+    sha256: str
+    bytes: int
+    samples: int
+    """Samples in the tar."""
+    removed: int
+    """Those of them that this version no longer holds: their raw files were changed or deleted since."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One Parquet file of the index or the quarantine."""
+
+    name: str
+    """File name, `g0000-<begin of its sha256>.parquet`."""
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """The shards that one addition of files made."""
+
+    number: int
+    plan: str
+    """The plan's hash, as it stands in the names of the shards."""
+    decoders: dict[str, str]
+    """Decoder and library versions by modality."""
+    tars: tuple[Tar, ...]
+    """Those that hold samples of this version."""
+    index: Table
+    """Where the samples lie, in the order of the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,83 +69,152 @@ class Shards:
     """A finished set of shards."""
 
     place: str
-    """Folder of the shards."""
+    """Folder of the shards, or its URI."""
     digest: str
     """sha256 of the whole manifest, and through it of every byte of every shard."""
-    plan: str
-    """The plan's hash, as it stands in the names of the shards."""
+    parent: str
+    """Digest of the version before this one; empty where there is none."""
     classes: tuple[str, ...]
     """Class names; a label is its class's place in this order."""
+    several: bool
+    """Whether a sample may have several labels (in the index separated by `;`) instead of exactly one."""
     counts: dict[str, int]
     """Samples per split: train, val and test, all three always there."""
     found: int
-    """Files below the raw folder: those of accepted samples and the quarantined."""
+    """Inputs: the files below the raw folder, and the rows of the label table that name none of them."""
     accepted_files: int
     """Files of accepted samples; a sample of several modalities may have several."""
     quarantined: int
-    """Files refused, each a row of quarantine.parquet."""
+    """Inputs refused, each a row of the quarantine."""
     modalities: tuple[str, ...]
     """What every sample holds."""
     settings: dict[str, Any]
     """The settings that decided what is stored, by their name below `data.`."""
-    decoders: dict[str, str]
-    """Decoder and library versions by modality."""
     statistics: Sums
     """By modality of whole numbers: `count` of values per channel, exact `sum` and `sum_of_squares` per
     channel, over the training split."""
-    names: dict[str, int]
-    """Bytes of every shard by its name."""
+    generations: tuple[Generation, ...]
+    """From the oldest to the newest; their indexes one behind the other are the index."""
+    quarantine: Table
 
     @classmethod
-    def open(cls, place: str) -> "Shards":
-        """Read the manifest.
+    def open(cls, place: str, version: str = "") -> "Shards":
+        """Read the manifest of the newest version, or of the one whose digest begins with `version`.
 
         Raises:
             UserError: there is none, it is damaged, or it is of another format.
         """
-        path = local_path(place) / MANIFEST
+        home = existing(place)
+        name = MANIFEST
         try:
-            manifest: dict[str, Any] = dict(json.loads(path.read_bytes()))
+            manifest = opened(home, name)
+            if not manifest["digest"].startswith(version):
+                name = past(version)
+                manifest = opened(home, name)
         except FileNotFoundError:
+            if name != MANIFEST:
+                raise UserError(
+                    f"{place} holds no version {version}: no {name} there. Its manifest names its parent."
+                ) from None
             raise UserError(f"{place} holds no finished shards: no {MANIFEST} there. Run `shard`.") from None
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path} cannot be read ({error}). Delete it and shard again.") from error
-        if seal(manifest) != manifest.get("digest"):
-            raise UserError(f"{path} is damaged: its digest does not fit. Delete it and shard again.")
         return cls.of(place, manifest)
 
     @classmethod
     def of(cls, place: str, manifest: dict[str, Any]) -> "Shards":
         """The artifact that a manifest describes."""
+        known = {name: manifest[name] for name in (
+            "digest", "parent", "several", "counts", "found", "accepted_files", "quarantined", "settings",
+            "statistics",
+        )}  # fmt: skip
+        generations = tuple(
+            Generation(
+                number=one["number"], plan=one["plan"], decoders=one["decoders"],
+                tars=tuple(Tar(**tar) for tar in one["shards"]), index=Table(**one["index"]),
+            )
+            for one in manifest["generations"]
+        )  # fmt: skip
         return cls(
             place=place,
-            digest=manifest["digest"],
-            plan=manifest["plan"],
             classes=tuple(manifest["classes"]),
-            counts=manifest["counts"],
-            found=manifest["found"],
-            accepted_files=manifest["accepted_files"],
-            quarantined=manifest["quarantined"],
             modalities=tuple(manifest["settings"]["modalities"]),
-            settings=manifest["settings"],
-            decoders=manifest["decoders"],
-            statistics=manifest["statistics"],
-            names={shard["name"]: shard["bytes"] for shard in manifest["shards"]},
+            generations=generations,
+            quarantine=Table(**manifest["quarantine"]),
+            **known,
         )
 
-    def missing(self) -> list[str]:
-        """Names of files that the manifest promises and that are not there in full."""
-        home = local_path(self.place)
-        lacking = [name for name, size in self.names.items() if bytes_of(home / name) != size]
-        return lacking + [name for name in (INDEX, QUARANTINE) if not (home / name).exists()]
+    @property
+    def tars(self) -> Iterator[Tar]:
+        """All shards, in the order of the index."""
+        for generation in self.generations:
+            yield from generation.tars
+
+    def store(self) -> Store:
+        """Where the files lie."""
+        return existing(self.place)
+
+    def index(self, columns: list[str] | None = None) -> pa.Table:
+        """The samples of all splits, in the order of the index."""
+        home = self.store()
+        tables = [table(home, INDEX, one.index, columns) for one in self.generations]
+        return pa.concat_tables(tables)
+
+    def refused(self) -> pa.Table:
+        """The quarantine."""
+        return table(self.store(), QUARANTINE, self.quarantine, None)
 
 
-def bytes_of(path: Path) -> int:
-    """Size of a file; -1 where there is none."""
+def table(home: Store, folder: str, part: Table, columns: list[str] | None) -> pa.Table:
+    """One Parquet file of a version, the newest or an earlier one.
+
+    Raises:
+        UserError: it is gone or damaged.
+    """
+    for name in (f"{folder}/{part.name}", f"{VERSIONS}/{folder}/{part.name}"):
+        try:
+            return rows(home, name, columns)
+        except FileNotFoundError:
+            continue
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(
+                f"{home.place}/{name} is damaged ({error}). Remove it and shard again; it is made anew."
+            ) from error
+    raise UserError(f"{home.place}/{folder}/{part.name} is gone. Shard again; it is made anew.")
+
+
+def rows(home: Store, name: str, columns: list[str] | None) -> pa.Table:
+    """The rows of a Parquet file; a local one is not copied into memory first."""
+    if isinstance(home, Folder):
+        return pq.ParquetFile(home.home / name).read(columns)
+    return pq.ParquetFile(pa.BufferReader(home.read(name))).read(columns)
+
+
+def existing(place: str) -> Store:
+    """The store at `place`, which is not made where it is missing."""
+    return store(place) if is_bucket(place) else Folder(local_path(place))
+
+
+def opened(home: Store, name: str) -> dict[str, Any]:
+    """A manifest, proven whole."""
+    path = f"{home.place}/{name}"
     try:
-        return path.stat().st_size
+        manifest: dict[str, Any] = dict(json.loads(home.read(name)))
     except FileNotFoundError:
-        return -1
+        raise
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}). Delete it and shard again.") from error
+    if manifest.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is of format {manifest.get('format')}; this version reads format {FORMAT}. "
+            f"Name another folder with data.shards, or delete that one and shard again."
+        )
+    if seal(manifest) != manifest.get("digest"):
+        raise UserError(f"{path} is damaged: its digest does not fit. Delete it and shard again.")
+    return manifest
+
+
+def past(version: str) -> str:
+    """Name of an earlier version's manifest."""
+    return f"{VERSIONS}/{version[:12]}.json"
 
 
 def seal(manifest: dict[str, Any]) -> str:
