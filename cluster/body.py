@@ -1,0 +1,106 @@
+"""The content of one object, read over as many connections as it takes."""
+
+import errno
+import hashlib
+import io
+import time
+from typing import Any
+
+from cluster.mistake import UserError
+from cluster.s3 import CutError, Gateway, RefusedError
+
+# A cut loses at most the piece that was under way, so that any connection that carries one gets further.
+PIECE = 2**16
+
+EXPECTED = {"InvalidRange", "PreconditionFailed"}
+
+
+class StaleError(OSError):
+    """The object was replaced while it was read."""
+
+
+class Body(io.RawIOBase):
+    """The bytes of one version of an object from `offset` on, `length` of them or all that there are.
+
+    A connection that is cut is made again from the byte reached, and only while the object is the same.
+    """
+
+    def __init__(self, gateway: Gateway, key: str, offset: int = 0, length: int | None = None) -> None:
+        """Open it.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            RefusedError: it ends before `offset`.
+        """
+        self.gateway = gateway
+        self.key = key
+        self.at = offset
+        answer = self.ask({} if length is None else {"Range": f"bytes={offset}-{offset + length - 1}"})
+        self.etag: str = answer["ETag"]
+        self.length: int = answer["ContentLength"]
+        self.end = offset + self.length
+
+    @property
+    def stamp(self) -> int:
+        """Names the version that is read."""
+        return stamp_of(self.etag)
+
+    def ask(self, condition: dict[str, str]) -> Any:
+        """The server's answer, whose stream is read from now on."""
+        answer = self.gateway.ask("get_object", self.key, EXPECTED, **condition)
+        if condition and not answer.get("ContentRange", "").startswith(f"bytes {self.at}-"):
+            raise UserError(
+                f"{self.gateway.name(self.key)}: the server sends the whole object where a part was asked for. "
+                f"Name a place on a server that knows ranges."
+            )
+        self.stream: Any = answer["Body"]
+        return answer
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        pauses = self.gateway.patience.pauses()
+        while view and self.at < self.end:
+            try:
+                piece = self.gateway.piece(self.stream, min(len(view), PIECE, self.end - self.at), self.key)
+            except CutError as error:
+                self.go_on(next(pauses, None), error)
+                continue
+            view[: len(piece)] = piece
+            self.at += len(piece)
+            return len(piece)
+        return 0
+
+    def go_on(self, pause: float | None, cut: CutError) -> None:
+        """Open it again, after a pause, at the byte reached."""
+        self.stream.close()
+        name = self.gateway.name(self.key)
+        if pause is None:
+            raise UserError(
+                f"{name} is cut off at byte {self.at} of {self.end} again and again. Look at what lies between "
+                f"here and the server (proxies, limits on time or size), and run again."
+            ) from cut
+        time.sleep(pause)
+        try:
+            self.ask({"Range": f"bytes={self.at}-{self.end - 1}", "IfMatch": self.etag})
+        except RefusedError as error:
+            raise StaleError(errno.ESTALE, "The object was replaced while it was read", name) from error
+
+    def whole(self) -> bytes:
+        """All of it at once."""
+        content = bytearray(self.length)
+        view = memoryview(content)
+        while view:
+            view = view[self.readinto(view) :]
+        return bytes(content)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
+def stamp_of(etag: str) -> int:
+    """63 bits that change with the ETag."""
+    return int.from_bytes(hashlib.sha256(etag.strip('"').encode()).digest()[:8]) >> 1
