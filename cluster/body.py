@@ -50,7 +50,7 @@ class Body(io.RawIOBase):
         answer = self.gateway.ask("get_object", self.key, EXPECTED, **condition)
         if condition and not answer.get("ContentRange", "").startswith(f"bytes {self.at}-"):
             raise UserError(
-                f"{self.gateway.name(self.key)}: the server sends the whole object where a part was asked for. "
+                f"{self.gateway.name(self.key)}: the server sends the whole object where a part was asked. "
                 f"Name a place on a server that knows ranges."
             )
         self.stream: Any = answer["Body"]
@@ -79,8 +79,8 @@ class Body(io.RawIOBase):
         name = self.gateway.name(self.key)
         if pause is None:
             raise UserError(
-                f"{name} is cut off at byte {self.at} of {self.end} again and again. Look at what lies between "
-                f"here and the server (proxies, limits on time or size), and run again."
+                f"{name} is cut off at byte {self.at} of {self.end} again and again. Look at what lies "
+                f"between here and the server (proxies, limits on time or size), and run again."
             ) from cut
         time.sleep(pause)
         try:

@@ -43,7 +43,10 @@ class BucketDraft:
 
 @dataclass(frozen=True)
 class Bucket:
-    """What lies below `s3://bucket/prefix`; server and credentials come from the usual chain (AWS_ENDPOINT_URL, ...)."""
+    """What lies below `s3://bucket/prefix`.
+
+    Server and credentials come from the usual chain: AWS_ENDPOINT_URL, AWS_PROFILE and the like.
+    """
 
     place: str
     patience: Patience = field(default_factory=Patience)
@@ -114,7 +117,8 @@ class Bucket:
             if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise UserError(
                     f"{tempfile.gettempdir()} has no room left ({error.strerror}) for a file on its way to "
-                    f"{self.place}. Free some, or name another folder in TMPDIR, and run again; what is finished is kept."
+                    f"{self.place}. Free some, or name another folder in TMPDIR, and run again; what is "
+                    f"finished is kept."
                 ) from error
             raise
 
@@ -128,8 +132,8 @@ class Bucket:
         try:
             self.put(name, file, size, digest, IfNoneMatch="*")
         except RefusedError:
-            # Taken: by this very content, where another attempt was first or our own put had landed before its
-            # answer was lost; else by what an unfinished version left. Or the server knows no such condition.
+            # Taken: by this very content, where another attempt was first, or our own whose answer was lost;
+            # else by what an unfinished version left. Or the server knows no such condition.
             if not self.holds(name, size, digest):
                 self.put(name, file, size, digest)
 
@@ -201,8 +205,8 @@ class Bucket:
     def put_part(self, key: str, upload: str, number: int, part: bytes) -> str:
         """Send one part; its ETag."""
         md5 = base64.b64encode(hashlib.md5(part, usedforsecurity=False).digest()).decode()
-        request = {"UploadId": upload, "PartNumber": number, "Body": part, "ContentMD5": md5}
-        return self.gateway.ask("upload_part", key, **request)["ETag"]
+        numbered = {"UploadId": upload, "PartNumber": number}
+        return self.gateway.ask("upload_part", key, (), Body=part, ContentMD5=md5, **numbered)["ETag"]
 
 
 def split(place: str) -> tuple[str, str]:
@@ -219,8 +223,10 @@ def split(place: str) -> tuple[str, str]:
 
 def sha256_of(file: BinaryIO) -> Any:
     """The digest of a whole file."""
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256")
+    digest = hashlib.sha256()
+    for piece in parts_of(file, BUFFER):
+        digest.update(piece)
+    return digest
 
 
 def parts_of(file: BinaryIO, size: int) -> Iterator[bytes]:

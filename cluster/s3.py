@@ -62,10 +62,12 @@ RIGHTS = (
     "AbortMultipartUpload and ListBucketMultipartUploads there, or name another place."
 )
 KEYS = "Mend AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile that AWS_PROFILE names."
-REGION = "Set AWS_DEFAULT_REGION to the region of the bucket, or AWS_ENDPOINT_URL to the server that holds it."
+REGION = (
+    "Set AWS_DEFAULT_REGION to the region of the bucket, or AWS_ENDPOINT_URL to the server that holds it."
+)
 CREDENTIALS = (
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, on every machine that takes part; a bucket "
-    "that is not Amazon's also needs AWS_ENDPOINT_URL."
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, on every machine that takes part; a "
+    "bucket that is not Amazon's also needs AWS_ENDPOINT_URL."
 )
 NAME = "Give it a shorter or plainer name."
 FULL = "Free some room there or raise the quota and run again; what is finished is kept."
@@ -139,8 +141,7 @@ class Gateway:
         named = {"Bucket": self.bucket, **({"Key": key} if key else {}), **request}
         pauses = self.patience.pauses()
         while True:
-            if hasattr(named.get("Body"), "seek"):
-                named["Body"].seek(0)
+            rewind(named.get("Body"))
             try:
                 return getattr(self.client(key), operation)(**named)
             except FAILURES as error:
@@ -190,8 +191,8 @@ class Gateway:
             return UserError(f"{where}: {error}. AWS_CA_BUNDLE names the file with the server's authority.")
         if passes(error):
             return UserError(
-                f"{where} has not answered for {self.patience.seconds:.0f} s ({type(error).__name__}). Is the server "
-                f"up, and is AWS_ENDPOINT_URL right? Run again then; what is finished is kept."
+                f"{where} has not answered for {self.patience.seconds:.0f} s ({type(error).__name__}). Is "
+                f"the server up, and is AWS_ENDPOINT_URL right? Run again then; what is finished is kept."
             )
         return UserError(f"{where}: {error}. {CREDENTIALS}")
 
@@ -209,6 +210,12 @@ class Gateway:
         return UserError(f"{where} answers {code}{'' if code in WAY_OUT else f' ({message})'}. {way_out}")
 
 
+def rewind(body: Any) -> None:
+    """Go back to the beginning of a file that is about to be sent."""
+    if hasattr(body, "seek"):
+        body.seek(0)
+
+
 def passes(error: Exception) -> bool:
     """Whether asking again can help."""
     if isinstance(error, ClientError):
@@ -223,8 +230,8 @@ def code_of(error: ClientError) -> str:
 
 
 @lru_cache(maxsize=8)
-def _client(process: int, variables: tuple[tuple[str, str], ...]) -> Any:
-    """The client of this process: sockets must not pass a fork, and credentials change with the environment."""
+def _client(process: int, variables: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001 - what it is kept by
+    """The client of this process: sockets must not pass a fork, and the environment decides where it goes."""
     config = Config(
         # One policy for all failures, ours: botocore's leaves out bodies that are cut, and its quota of
         # retries is used up within seconds when many threads find the server away.

@@ -140,7 +140,9 @@ class Store(Protocol):
         ...
 
 
-PLACES = "Name a folder, or a bucket's prefix s3://bucket/prefix on any server that speaks S3 (AWS_ENDPOINT_URL)."
+PLACES = (
+    "Name a folder, or a bucket's prefix s3://bucket/prefix on any server that speaks S3 (AWS_ENDPOINT_URL)."
+)
 FOREIGN = {
     "gs": "Google's does at https://storage.googleapis.com, with HMAC keys: write s3://.",
     "s3a": "Write s3://.",
@@ -157,7 +159,9 @@ def store(place: str) -> Store:
     """
     scheme = place.partition(":/")[0]
     if scheme in FOREIGN:
-        raise UserError(f"{place}: places on {scheme}:// are not supported. {PLACES} {FOREIGN[scheme]}".strip())
+        raise UserError(
+            f"{place}: places on {scheme}:// are not supported. {PLACES} {FOREIGN[scheme]}".strip()
+        )
     if is_bucket(place):
         from cluster.bucket import Bucket
 
@@ -258,7 +262,7 @@ class Folder:
             draft.publish(name)
 
     def remove(self, name: str) -> None:
-        with suppress(NotADirectoryError):
+        with suppress(NotADirectoryError, IsADirectoryError):
             (self.home / name).unlink(missing_ok=True)
 
     def sweep(self) -> None:

@@ -163,7 +163,9 @@ def own_tracking_store() -> Iterator[None]:
 def s3_access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
     """A real S3 server, for all tests."""
     if not ENVIRONMENT.exists():
-        pytest.skip(f"{ENVIRONMENT} is not there: `make .venv/s3/installed` makes the S3 server's environment")
+        pytest.skip(
+            f"{ENVIRONMENT} is not there: `make .venv/s3/installed` makes the S3 server's environment"
+        )
     with s3_server(tmp_path_factory.mktemp("s3")) as access:
         yield access
 

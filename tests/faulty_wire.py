@@ -1,14 +1,14 @@
 """A wire to a real server that fails on demand: cut connections, "slow down", nobody there.
 
-Everything that it lets through is answered by the server behind it; it only reads enough of HTTP to know where
-a request begins and a body ends.
+Everything that it lets through is answered by the server behind it; it only reads enough of HTTP to know
+where a request begins and a body ends.
 """
 
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -55,7 +55,7 @@ class FaultyWire:
     clients: list[socket.socket] = field(default_factory=list)
 
     @contextmanager
-    def open(self) -> Iterator[int]:
+    def open(self) -> Generator[int]:
         """The port to speak to, while it is open."""
         self.door = listen(0)
         self.port: int = self.door.getsockname()[1]
@@ -91,10 +91,10 @@ class FaultyWire:
 
     def carry(self, client: socket.socket) -> None:
         """Carry the requests of one connection, until one end hangs up or a fault does."""
-        with client, suppress(OSError, EOFError):
-            with socket.create_connection(("127.0.0.1", self.server)) as server:
-                while self.carry_one(Stream(client), Stream(server)):
-                    pass
+        address = ("127.0.0.1", self.server)
+        with suppress(OSError, EOFError), client, socket.create_connection(address) as server:
+            while self.carry_one(Stream(client), Stream(server)):
+                pass
 
     def carry_one(self, client: "Stream", server: "Stream") -> bool:
         """Carry one request and its answer; whether another may follow."""
@@ -117,6 +117,8 @@ class FaultyWire:
         if fault.lose_answer:
             return hang_up(client.end)
         client.end.sendall(answer)
+        if b"transfer-encoding: chunked" in answer.lower():
+            return server.pass_on_chunks(client.end)
         size = 0 if method == b"HEAD" else length(answer)
         return server.pass_on(client.end, size, fault.cut_response)
 
@@ -129,13 +131,17 @@ class Stream:
 
     def head(self) -> bytes:
         """Everything up to the empty line."""
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
+        return self.up_to(b"\r\n\r\n")
+
+    def up_to(self, mark: bytes) -> bytes:
+        """Everything up to a mark."""
+        text = b""
+        while not text.endswith(mark):
             byte = self.end.recv(1)
             if not byte:
                 raise EOFError
-            head += byte
-        return head
+            text += byte
+        return text
 
     def pass_on(self, to: socket.socket, size: int, cut: int | None) -> bool:
         """Hand `size` bytes to the other end, or only the first `cut`; whether it was all."""
@@ -148,12 +154,20 @@ class Stream:
             left -= len(piece)
         return cut is None or cut >= size
 
+    def pass_on_chunks(self, to: socket.socket) -> bool:
+        """Hand over a body whose pieces say their sizes, to its last, which is empty."""
+        while True:
+            line = self.up_to(b"\r\n")
+            to.sendall(line)
+            size = int(line, 16)
+            self.pass_on(to, size + 2, None)
+            if not size:
+                return True
+
 
 def length(head: bytes) -> int:
     """Bytes of the body behind a head."""
     fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:] if b":" in line)
-    if b"transfer-encoding" in fields:
-        raise ValueError(f"the wire carries no chunked bodies: {head!r}")
     return int(fields.get(b"content-length", b"0"))
 
 

@@ -1,13 +1,12 @@
-"""A real S3 server on loopback for as long as the tests run: OpenStack Swift, in an environment of its own."""
+"""A real S3 server on loopback for as long as the tests run: OpenStack Swift, in its own environment."""
 
-import ctypes
 import json
 import os
-import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +15,8 @@ from urllib.request import urlopen
 
 ENVIRONMENT = Path(__file__).parent.parent / ".venv" / "s3"
 START_SECONDS = 60
-PAGE = 50
+PAGE = 20
 """Names in a page of a listing, instead of 1,000: so tests meet many pages with few objects."""
-DIE_WITH_PARENT = 1
 
 SWIFT = """
 [swift-hash]
@@ -84,6 +82,9 @@ for kind, port in json.loads(sys.argv[1]).items():
     builder.get_ring().save(f"{sys.argv[2]}/{kind}.ring.gz")
 """
 
+# PR_SET_PDEATHSIG, SIGKILL: nothing is left running, even where the tests themselves are killed.
+DIE_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+
 
 @dataclass(frozen=True)
 class Access:
@@ -116,7 +117,7 @@ class Access:
 
 
 @contextmanager
-def s3_server(home: Path) -> Iterator[Access]:
+def s3_server(home: Path) -> Generator[Access]:
     """Start the server with its data in `home`; nothing of it is left running."""
     running: list[subprocess.Popen[bytes]] = []
     ports = {kind: free_port() for kind in ("account", "container", "object")}
@@ -150,18 +151,17 @@ def start(kind: str, port: int, home: Path, more: str, running: list[subprocess.
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     path = home / f"{kind}.conf"
     path.write_text(COMMON.format(port=port, user=user, home=home) + more)
-    command = [ENVIRONMENT / "bin" / "python", ENVIRONMENT / "bin" / f"swift-{kind}-server", path]
+    programs = ENVIRONMENT / "bin"
+    server = [
+        sys.executable,
+        "-c",
+        DIE_WITH_PARENT,
+        programs / "python",
+        programs / f"swift-{kind}-server",
+        path,
+    ]
     with (home / f"{kind}.log").open("wb") as log:
-        running.append(
-            subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
-            )
-        )
-
-
-def die_with_parent() -> None:
-    """Leave nothing running, even where the tests themselves are killed."""
-    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+        running.append(subprocess.Popen(server, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
 
 
 def wait_for(port: int, running: list[subprocess.Popen[bytes]]) -> None:
