@@ -61,17 +61,22 @@ class Body(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
+        piece = self.some(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def some(self, size: int) -> bytes:
+        """The next bytes, at most `size`; none only at the end."""
         pauses = self.gateway.patience.pauses()
-        while view and self.at < self.end:
+        while left := min(size, PIECE, self.end - self.at):
             try:
-                piece = self.gateway.piece(self.stream, min(len(view), PIECE, self.end - self.at), self.key)
+                piece = self.gateway.piece(self.stream, left, self.key)
             except CutError as error:
                 self.go_on(next(pauses, None), error)
-                continue
-            view[: len(piece)] = piece
-            self.at += len(piece)
-            return len(piece)
-        return 0
+            else:
+                self.at += len(piece)
+                return piece
+        return b""
 
     def go_on(self, pause: float | None, cut: CutError) -> None:
         """Open it again, after a pause, at the byte reached."""
@@ -90,11 +95,7 @@ class Body(io.RawIOBase):
 
     def whole(self) -> bytes:
         """All of it at once."""
-        content = bytearray(self.length)
-        view = memoryview(content)
-        while view:
-            view = view[self.readinto(view) :]
-        return bytes(content)
+        return b"".join(iter(lambda: self.some(PIECE), b""))
 
     def close(self) -> None:
         self.stream.close()

@@ -8,12 +8,16 @@ from typing import Any
 
 from cluster.s3 import Gateway
 
+ALONE = 4
+"""Pages that are listed one after the other, before it is worth while to look where to cut."""
 AT_ONCE = 8
 """Requests under way at a time."""
 SPANS = 4 * AT_ONCE
 """Parts that the keys are cut into, so that a large one does not keep one request busy alone for long."""
 DEPTH = 4
 """Levels of folders that are looked at to find where to cut."""
+LOOK = 100
+"""Names that are looked at in each of these folders."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,12 @@ def listed(gateway: Gateway, prefix: str) -> Iterator[Any]:
     Keys are listed in the order of their bytes, a page after the other; to get at several pages at once the
     keys are cut, at the names of folders, into spans.
     """
-    found, rest = page(gateway, prefix, Span("", None))
-    yield from found
+    rest: Span | None = Span("", None)
+    for _ in range(ALONE):
+        if rest is None:
+            return
+        found, rest = page(gateway, prefix, rest)
+        yield from found
     if rest is None:
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -62,19 +70,20 @@ def page(gateway: Gateway, prefix: str, span: Span) -> tuple[list[Any], Span | N
 
 def cut(gateway: Gateway, prefix: str, start: str) -> list[Span]:
     """The keys below `prefix` after `start` in about `SPANS` parts."""
-    found = [prefix]
+    found, deepest = [prefix], [prefix]
     for _ in range(DEPTH):
-        if len(found) < AT_ONCE:
-            found = [name for one in found for name in (folders(gateway, one, start) or [one])]
-    step = max(1, len(found) // SPANS)
-    borders = [start, *sorted(name for name in found[::step] if name > start), None]
+        if deepest and len(found) < AT_ONCE:
+            deepest = [name for one in deepest for name in folders(gateway, one, start)]
+            found += deepest
+    ahead = sorted(name for name in found if name > start)
+    borders = [start, *ahead[:: max(1, len(ahead) // SPANS)], None]
     return [Span(str(first), last) for first, last in pairwise(borders)]
 
 
 def folders(gateway: Gateway, prefix: str, start: str) -> list[str]:
-    """The first thousand folders directly below `prefix` that begin after `start`."""
+    """The first folders directly below `prefix` that do not lie before `start`."""
     begin = after(start) if start.startswith(prefix) else {}
-    answer = gateway.ask("list_objects_v2", Prefix=prefix, Delimiter="/", **begin)
+    answer = gateway.ask("list_objects_v2", Prefix=prefix, Delimiter="/", MaxKeys=LOOK, **begin)
     return [one["Prefix"] for one in answer.get("CommonPrefixes", [])]
 
 

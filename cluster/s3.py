@@ -86,6 +86,7 @@ WAY_OUT = {
     "AuthorizationHeaderMalformed": REGION,
     "PermanentRedirect": REGION,
     "301": REGION,
+    "InvalidObjectName": NAME,
     "InvalidURI": NAME,
     "KeyTooLongError": NAME,
     "QuotaExceeded": FULL,
@@ -206,8 +207,9 @@ class Gateway:
                 f"{where} has answered {code} for {self.patience.seconds:.0f} s. Run again when it has less "
                 f"to do, or with fewer workers; what is finished is kept."
             )
-        way_out = WAY_OUT.get(code, "Ask those who run the server what it means; what is finished is kept.")
-        return UserError(f"{where} answers {code}{'' if code in WAY_OUT else f' ({message})'}. {way_out}")
+        if code in WAY_OUT:
+            return UserError(f"{where} answers {code}. {WAY_OUT[code]}")
+        return UserError(f"{where} answers {code} ({message}). Ask those who run the server what that means.")
 
 
 def rewind(body: Any) -> None:
