@@ -103,6 +103,10 @@ class DataSettings:
     """Share drawn for the test (0 to 1) where the raw folder has no `test/`."""
     max_refused: float = 0.05
     """Share of refused files (0 to 1) above which sharding stops; 1.0 never stops."""
+    decoder_seconds: float = 60.0
+    """CPU seconds that one file may take to decode; then it is refused."""
+    decoder_memory: float = 4.0
+    """GiB that decoding may take in one process; a file that needs more is refused."""
     image: ImageSettings = field(default_factory=ImageSettings)
     """How images are stored."""
     audio: AudioSettings = field(default_factory=AudioSettings)
@@ -113,7 +117,7 @@ class DataSettings:
     """How clips are stored."""
 
     def __post_init__(self) -> None:
-        positive(self, "shard_size")
+        positive(self, "shard_size", "decoder_seconds", "decoder_memory")
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise ValueError(f"modalities must name each modality once, and at least one: {self.modalities}")
         if not 0 <= self.max_refused <= 1:
