@@ -29,6 +29,15 @@ def built(folder: Path, *names: str, limits: Limits = GENEROUS) -> dict[str, Any
     return supervised("hostile_decoders:build", ([*names], str(folder)), limits)
 
 
+def built_by_new_process(folder: Path, *names: str) -> dict[str, Any]:
+    """As `built`, in a thread of its own, whose process inherits what is here now."""
+    results: list[dict[str, Any]] = []
+    thread = threading.Thread(target=lambda: results.append(built(folder, *names)))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
 def refused_at_once(folder: Path, told: dict[str, Refused], *names: str) -> bytes:
     """The shard of a decoder that refuses these files itself."""
     folder.mkdir()
@@ -162,16 +171,21 @@ def test_a_decoder_gets_no_more_memory_than_allowed(tmp_path: Path) -> None:
 def test_what_a_decoder_prints_goes_where_errors_go(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    results: list[dict[str, Any]] = []
-    # A thread of its own: its process is new, and has today's standard output.
-    caller = threading.Thread(target=lambda: results.append(built(tmp_path, "chatter.x", "good.1")))
-    caller.start()
-    caller.join()
+    result = built_by_new_process(tmp_path, "chatter.x", "good.1")
 
     printed = capfd.readouterr()
-    assert results[0]["refused"] == {}
+    assert result["refused"] == {}
     assert printed.out == ""
     assert printed.err.count("nonsense") == 10_000
+
+
+def test_a_file_in_the_working_folder_hides_no_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "struct.py").write_text("raise RuntimeError('not the library')")
+    monkeypatch.chdir(tmp_path)
+
+    assert built_by_new_process(tmp_path, "good.1")["refused"] == {}
 
 
 def test_a_killed_process_blames_no_file(tmp_path: Path) -> None:
@@ -238,18 +252,23 @@ def test_one_process_builds_many_shards_and_does_not_grow(tmp_path: Path) -> Non
 
 def test_each_thread_has_a_process_that_ends_with_it(tmp_path: Path) -> None:
     processes: list[int] = []
+    built_there, may_end = threading.Event(), threading.Event()
 
-    def build(folder: str) -> None:
-        processes.append(built(tmp_path / folder, "good.1")["process"])
+    def build() -> None:
+        processes.append(built(tmp_path, "good.1")["process"])
+        built_there.set()
+        may_end.wait()
 
-    threads = [threading.Thread(target=build, args=folder) for folder in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    thread = threading.Thread(target=build)
+    thread.start()
+    built_there.wait()
+    here = built(tmp_path, "good.1")["process"]
+    may_end.set()
+    thread.join()
 
-    assert len({*processes, built(tmp_path, "good.1")["process"]}) == 3
-    assert all(gone(process) for process in processes)
+    assert processes != [here]
+    assert gone(processes[0])
+    assert built(tmp_path, "good.1")["process"] == here
 
 
 @pytest.mark.parametrize("decoder", ["spin_in_c", "sleep"])
@@ -287,6 +306,14 @@ def test_an_interrupted_call_leaves_no_answer_to_the_next_one(tmp_path: Path) ->
 
     assert gone(before)
     assert built(tmp_path, "good.2")["refused"] == {}
+
+
+def test_an_interrupt_from_the_keyboard_is_left_to_the_parent(tmp_path: Path) -> None:
+    process = built(tmp_path, "good.1")["process"]
+
+    os.kill(process, signal.SIGINT)
+
+    assert built(tmp_path, "good.1")["process"] == process
 
 
 @pytest.mark.ray
