@@ -100,7 +100,8 @@ def started(parent: int, *descriptors: int) -> "subprocess.Popen[bytes]":
         [sys.executable, "-P", "-m", "preprocessing.isolated_child", *words],
         stdin=subprocess.DEVNULL,
         stdout=2,
-        env={**os.environ, "PYTHONPATH": places},
+        # Arrow's own pool reserves 1 GiB at its first table, which would count as what decoding took.
+        env={**os.environ, "PYTHONPATH": places, "ARROW_DEFAULT_MEMORY_POOL": "system"},
         pass_fds=descriptors,
     )
 
