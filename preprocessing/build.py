@@ -89,20 +89,13 @@ class Decoding:
         """
         try:
             return self.raw.read(Entry(part.path, part.size, part.stamp), self.settings.max_bytes)
+        except MemoryError as error:
+            raise Refused("too_large", f"{part.size} bytes, more than there is memory for") from error
         except Changed:
             raise UserError(
                 f"{printable(f'{self.settings.raw}/{part.path}')} changed while it was read. "
                 f"Shard again when nothing writes to the raw files; finished shards are kept."
             ) from None
-
-
-def build_planned(name: str, settings: DataSettings, place: str) -> dict[str, Any]:
-    """Build the shard whose plan lies at the place, unless an earlier try of this task has."""
-    home = store(place)
-    text = home.read(plan_name(name))
-    if (sidecar := finished(home, name, text)) is not None:
-        return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
-    return build_shard(Work.of(text), settings, place)
 
 
 def finished(home: Store, name: str, text: bytes) -> dict[str, Any] | None:
@@ -264,7 +257,9 @@ def decode(
         raise Refused("too_large", "its decoder asked for more memory than there is") from error
     except ImportError:
         raise  # A missing library is not the file's fault.
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # A decoder that calls exit, or a panic of Rust, is one of these.
         raise Refused("corrupt", f"{type(error).__name__}: {error}"[:500]) from error
 
 

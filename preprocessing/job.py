@@ -17,7 +17,7 @@ from cluster.mistake import UserError
 from cluster.storage import Store, store
 from preprocessing import commit as commits
 from preprocessing import labels as tables
-from preprocessing.build import Decoding, build_planned, key_of
+from preprocessing.build import Decoding, key_of
 from preprocessing.columns import compute
 from preprocessing.history import Match, Past, given_up, match, settle
 from preprocessing.inventory import Inventory, take
@@ -202,10 +202,19 @@ def build(spread: Spread, planned: Plan, settings: DataSettings, home: Store, pr
     todo = commits.unfinished(home, planned)
     done = total - sum(len(one.members) for one in todo)
     progress(done, total)
-    task = partial(build_planned, settings=settings, place=home.place)
+    task = partial(build_named, settings=settings, place=home.place)
     for result in spread(task, [one.name for one in todo]):
         done += result["planned"]
         progress(done, total)
+
+
+def build_named(name: str, *, settings: DataSettings, place: str) -> dict[str, Any]:
+    """Build the shard whose plan lies at the place, unless an earlier try of this task has."""
+    home = store(place)
+    text = home.read(plan_name(name))
+    if (sidecar := finished(home, name, text)) is not None:
+        return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
+    return build_isolated(Work.of(text), settings, place)
 
 
 def keys(spread: Spread, settings: DataSettings, samples: Samples, members: NDArray[np.int64]) -> list[str]:
@@ -264,8 +273,8 @@ def on_ray(task: Task, texts: list[str]) -> Iterator[dict[str, Any]]:
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = ray.data.from_items([{"text": text} for text in texts], override_num_blocks=len(texts))
-    # Ray Data does a task that dies with its worker or node again, however often. Three tasks on two cores: it
-    # takes 0.15 s to see that one has ended, and writing and uploading wait too.
+    # Ray Data does a task that dies with its worker or node again, however often. Three tasks on two cores:
+    # it takes 0.15 s to see that one has ended, and writing and uploading wait too.
     results = rows.map(do, fn_args=(task,), num_cpus=0.67)  # pyright: ignore[reportArgumentType]
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # Ray sets it when the dataset is made.
     for row in results.iter_rows():

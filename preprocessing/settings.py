@@ -13,6 +13,7 @@ Modality = Literal["image", "audio", "mesh", "video"]
 Split = Literal["train", "val", "test"]
 Fit = Literal["crop", "stretch", "pad"]
 
+LEAST_MEMORY = 0.25
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SEEN: Mapping[str, Any] = MappingProxyType({"seen_by_the_model_only": True})
 
@@ -130,7 +131,12 @@ class DataSettings:
     """How clips are stored."""
 
     def __post_init__(self) -> None:
-        positive(self, "shard_size", "max_bytes", "decoder_seconds", "decoder_memory")
+        positive(self, "shard_size", "max_bytes", "decoder_seconds", "cache_gib")
+        if self.decoder_memory < LEAST_MEMORY:
+            raise ValueError(
+                f"decoder_memory ({self.decoder_memory}) is less than the {LEAST_MEMORY} GiB that a process "
+                f"takes before it has decoded anything"
+            )
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise ValueError(f"modalities must name each modality once, and at least one: {self.modalities}")
         if not 0 <= self.max_refused <= 1:

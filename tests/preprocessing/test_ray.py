@@ -1,13 +1,15 @@
 """On Ray, the same bytes as in one process."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from making import pictures, published, settings, sharded
 
 from cluster.mistake import UserError
-from preprocessing.job import on_ray, shard
+from preprocessing.job import keys_named, on_ray, shard
+from preprocessing.plan import Work
+from preprocessing.samples import Part, Sample
 
 pytestmark = pytest.mark.ray
 
@@ -37,12 +39,12 @@ def test_ray_builds_the_same_bytes_as_one_process(tmp_path: Path, cpus: int, ray
 
 
 def test_a_users_mistake_in_a_task_comes_back_as_one(tmp_path: Path, ray_session: None) -> None:
-    with pytest.raises(UserError, match="the disk of x is full") as mistake:
-        list(on_ray(mistaken, ["x"]))
+    asked = settings(pictures(tmp_path, 1))
+    gone = Sample("cat/gone", "cat", (Part("image", "cat/gone.png", 5, 1),))
+    text = Work(name="0", split="train", samples=(gone,)).text().decode()
+
+    with pytest.raises(UserError, match="changed while it was read") as mistake:
+        list(on_ray(partial(keys_named, settings=asked), [text]))
 
     assert type(mistake.value) is UserError
     assert "Traceback" not in str(mistake.value)
-
-
-def mistaken(text: str) -> dict[str, Any]:
-    raise UserError(f"the disk of {text} is full")
