@@ -79,7 +79,7 @@ def first_labels(labels: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def choose(labels: Mapping[str, NDArray[np.int64]], samples: int) -> list[tuple[str, int]]:
-    """Split and row of as many samples: no class twice in a split before all classes and splits were there."""
+    """Split and row of as many samples; none of a class and split twice before all of these were there."""
     cells: dict[int, dict[str, list[int]]] = {}
     for split, of_split in labels.items():
         order = np.argsort(of_split, kind="stable")
