@@ -39,11 +39,18 @@ def refuse_unwritable(place: str) -> None:
     Raises:
         UserError: what is there of the path is no folder, or may not be written.
     """
+    if is_bucket(place):
+        return
     path = local_path(place)
     there = next(part for part in (path, *path.parents) if part.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "may not be written" if there.is_dir() else "is no folder"
         raise UserError(f"{place} cannot be written: {there} {why}. {ANOTHER}")
+
+
+def absolute(place: str) -> str:
+    """`place` as workers in other folders find it too."""
+    return place.rstrip("/") if is_bucket(place) else str(local_path(place))
 
 
 def local_path(place: str) -> Path:
@@ -55,8 +62,8 @@ def local_path(place: str) -> Path:
     scheme = urlparse(place).scheme
     if scheme not in ("", "file"):
         raise UserError(
-            f"{place}: places on {scheme}:// are not supported yet. Name a folder; "
-            f"on a cluster, one that all nodes mount."
+            f"{place}: this has to be a folder; on a cluster, one that all nodes mount. "
+            f"Raw files and shards may lie on s3:// too."
         )
     return Path(urlparse(place).path if scheme else place).expanduser().absolute()
 

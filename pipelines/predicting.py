@@ -31,7 +31,7 @@ def probabilities(
     rows: Any = ray.data.range(samples, override_num_blocks=-(-samples // batch))
     answers = rows.map_batches(
         answer,
-        fn_args=(str(Path(shards.place).absolute()), split, str(description), str(weights), device),
+        fn_args=(shards.place, split, str(description), str(weights), device),
         batch_size=batch,
         **({"num_gpus": 1, "concurrency": settings.cluster.workers} if device == "cuda" else {"num_cpus": 1}),
     )

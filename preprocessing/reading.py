@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
 from cluster.storage import local_path
-from preprocessing.shards import INDEX, Shards
+from preprocessing.columns import compute
+from preprocessing.shards import Shards
 
 # Well below the usual limit of 1,024 open files per process.
 OPEN_SHARDS = 512
@@ -46,8 +45,8 @@ class Reader:
 
     def __init__(self, shards: Shards, split: str) -> None:
         self._home = local_path(shards.place)
-        table = pq.read_table(self._home / INDEX)
-        table = table.filter(pc.field("split") == split)
+        table = shards.index()
+        table = table.filter(compute.field("split") == split)
         if table.num_rows != shards.counts[split]:
             raise UserError(
                 f"{shards.place}: the index holds {table.num_rows} samples of {split}, the manifest says "

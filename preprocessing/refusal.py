@@ -20,6 +20,8 @@ Reason = Literal[
     "unsupported",  # no decoder, or no class folder
     "not_asked",  # a modality that data.modalities does not name
     "incomplete",  # the sample lacks another modality, or that one was refused
+    "unlabelled",  # the label table does not name it
+    "missing",  # the label table names it, and there is no such file
     "ambiguous",  # several files of one modality for one sample of several modalities
 ]
 

@@ -14,9 +14,7 @@ from small_runs import Command, draw_pictures
 from cluster.settings import ClusterSettings
 from perceiver.settings import ModelSettings, TrainSettings
 from pipelines.settings import RunSettings
-from preprocessing.build import build_shard
 from preprocessing.job import shard_with
-from preprocessing.plan import Work
 from preprocessing.settings import DataSettings, ImageSettings
 from preprocessing.shards import Shards
 
@@ -134,11 +132,7 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def shards(settings: RunSettings) -> Shards:
     """The shards of the small run, built in this process."""
 
-    def build(works: list[Work], data: DataSettings, root: Path, home: Path) -> Iterator[int]:
-        for work in works:
-            yield build_shard(work, data, root, home)["planned"]
-
-    return shard_with(build, settings.data, settings.shards, lambda done, total: None)[0]
+    return shard_with(map, settings.data, settings.shards, lambda done, total: None)[0]
 
 
 @pytest.fixture(autouse=True, scope="session")
