@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from preprocessing.columns import compute
+from preprocessing.labels import SEPARATOR
 from preprocessing.manifests import manifests
 from preprocessing.settings import SPLITS
 from preprocessing.shards import INDEX, Generation, Shards, table
 
 Shape = tuple[int, ...]
-SEPARATOR = ";"
-# Its functions are made when it is imported, where pyright does not see them.
-pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +122,10 @@ def _labels(index: pa.Table, several: bool) -> Counter[tuple[str, str]]:
     """Samples by label and split."""
     index = index.select(["label", "split"])
     if several:
-        apart = pc.split_pattern(index["label"].combine_chunks(), SEPARATOR)
+        apart = compute.split_pattern(index["label"].combine_chunks(), SEPARATOR)
         index = pa.table({
-            "label": pc.list_flatten(apart),
-            "split": index["split"].take(pc.list_parent_indices(apart)),
+            "label": compute.list_flatten(apart),
+            "split": index["split"].take(compute.list_parent_indices(apart)),
         })  # fmt: skip
     counted = index.group_by(["label", "split"]).aggregate([([], "count_all")])
     return Counter({(row["label"], row["split"]): row["count_all"] for row in counted.to_pylist()})
@@ -139,9 +137,9 @@ def _arrays(arrays: pa.ChunkedArray) -> dict[str, Counter[tuple[str, Shape]]]:
     for chunk in arrays.chunks:
         flat = chunk.flatten()
         shapes = flat.field("shape")
-        lengths = pc.list_value_length(shapes)
-        for axes in pc.unique(lengths).to_pylist():
-            where = pc.equal(lengths, axes)
+        lengths = compute.list_value_length(shapes)
+        for axes in compute.unique(lengths).to_pylist():
+            where = compute.equal(lengths, axes)
             sizes = shapes.filter(where).flatten().to_numpy().reshape(-1, axes)
             columns = {f"axis {axis}": sizes[:, axis] for axis in range(axes)}
             kinds = {name: flat.field(name).filter(where) for name in ("modality", "dtype")}

@@ -13,8 +13,9 @@ import numpy as np
 
 from cluster.storage import Store
 from preprocessing import statistics
+from preprocessing.samples import apart
 from preprocessing.shard_rows import Row
-from preprocessing.shards import Tar
+from preprocessing.shards import Shards, Tar
 from preprocessing.statistics import Sums
 from preprocessing.tar import BLOCK, npy_opening
 from preprocessing.walking import Broken, Hashed, Member, members
@@ -74,10 +75,10 @@ class Examined:
     """Over its training samples."""
 
 
-def examine(home: Store, tar: Tar, rows: Sequence[Row] | None, classes: Sequence[str]) -> Examined:
+def examine(home: Store, tar: Tar, rows: Sequence[Row] | None, shards: Shards) -> Examined:
     """Read the shard whole. Without rows (their index cannot be read) only the tar itself is proven."""
     faults = Faults(file=tar.name, way_out=COPY if tar.removed else AGAIN)
-    look = _Look(faults, {row["key"]: row for row in rows or ()}, frozenset(classes))
+    look = _Look(faults, {row["key"]: row for row in rows or ()}, shards)
     size = home.size(tar.name)
     if size < 0:
         faults.add(f"is gone, with {tar.samples:,} samples")
@@ -112,10 +113,11 @@ def _read(home: Store, tar: Tar, look: "_Look") -> None:
 class _Look:
     """What the walk through one tar has come by."""
 
-    def __init__(self, faults: Faults, rows: Mapping[str, Row], classes: frozenset[str]) -> None:
+    def __init__(self, faults: Faults, rows: Mapping[str, Row], shards: Shards) -> None:
         self.faults = faults
         self.rows = rows
-        self.classes = classes
+        self.several = shards.several
+        self.classes = frozenset(shards.classes)
         self.sums: Sums = {}
         self.headers = dict(_headers(rows))
         """Where the index says that headers are, and of which sample."""
@@ -169,12 +171,11 @@ class _Look:
             facts: dict[str, Any] = dict(json.loads(one.content))
         except (ValueError, TypeError) as error:
             return f"its .json cannot be read ({error})"
-        labels = row["label"].split(";")
-        if not self.classes.issuperset(labels):
+        if not self.classes.issuperset(apart(row["label"], self.several)):
             return f"its label in the index, {row['label']}, is none of the {len(self.classes)} classes"
         for name in FACTS:
-            if _text(facts.get(name)) != row[name]:
-                return f"its .json says {name} {_text(facts.get(name))!r}, the index says {row[name]!r}"
+            if facts.get(name) != row[name]:
+                return f"its .json says {name} {facts.get(name)!r}, the index says {row[name]!r}"
         return ""
 
     def _array(self, row: Row, modality: str, one: Member) -> str:
@@ -225,13 +226,6 @@ def _headers(rows: Mapping[str, Row]) -> Iterator[tuple[int, str]]:
 
 def _kinds(row: Row) -> set[str]:
     return {f"{stored['modality']}.npy" for stored in row["arrays"]} | {"json"}
-
-
-def _text(value: object) -> str:
-    """A fact as the index writes it: several labels in one text."""
-    if isinstance(value, list):
-        return ";".join(map(str, value))
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _described(stored: Mapping[str, Any]) -> str:

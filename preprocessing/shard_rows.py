@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from preprocessing.columns import compute
 
 Row = Mapping[str, Any]
 """One row of the index."""
@@ -15,7 +16,7 @@ class RowsOfShards:
     """The rows of an index by their shard."""
 
     def __init__(self, index: pa.Table) -> None:
-        names = pc.fill_null(index["shard"], "").combine_chunks().dictionary_encode()
+        names = compute.fill_null(index["shard"], "").combine_chunks().dictionary_encode()
         self._index = index
         self._numbers: dict[str, int] = {name: at for at, name in enumerate(names.dictionary.to_pylist())}
         codes = names.indices.to_numpy()

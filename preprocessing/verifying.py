@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cluster.mistake import UserError
 from cluster.storage import Store
 from preprocessing import statistics
+from preprocessing.columns import compute
 from preprocessing.examining import AGAIN, Examined, Fault, Faults, examine
 from preprocessing.manifests import is_broken, manifests, names
 from preprocessing.settings import SPLITS
@@ -31,7 +31,7 @@ from preprocessing.shards import (
     Shards,
     Table,
     existing,
-    past,
+    past_name,
 )  # fmt: skip
 from preprocessing.statistics import Sums
 
@@ -71,7 +71,7 @@ def verify(place: str, version: str, progress: Progress) -> Verdict:
     try:
         shards = Shards.open(place, version)
     except UserError as error:
-        places = [MANIFEST, past(version)] if version else [MANIFEST]
+        places = [MANIFEST, past_name(version)] if version else [MANIFEST]
         broken = [name for name in places if is_broken(home, name)]
         if not broken:
             raise
@@ -128,7 +128,7 @@ class _Version:
 
         def look(number: int) -> Examined:
             tar = generation.tars[number]
-            return examine(self.home, tar, rows and rows.of(tar.name), self.shards.classes)
+            return examine(self.home, tar, rows and rows.of(tar.name), self.shards)
 
         with ThreadPoolExecutor(THREADS) as pool:
             for tar, seen in zip(generation.tars, pool.map(look, range(len(generation.tars))), strict=True):
@@ -183,7 +183,7 @@ class _Version:
             return
         keys = pa.chunked_array([chunk for part in self.keys for chunk in part.chunks], self.keys[0].type)
         counted = pa.Table.from_struct_array(keys.value_counts())
-        twice = counted.filter(pc.field("counts") > 1)
+        twice = counted.filter(compute.greater(counted["counts"], 1))
         faults = self._new(INDEX, "delete it and shard again: it is made anew")
         for one in twice.to_pylist():
             faults.add(f"the key is there {one['counts']} times", one["values"])

@@ -72,6 +72,7 @@ def by_hand(
             "number": 0, "plan": "0123456789ab", "decoders": dict.fromkeys(modalities, "by hand 1"),
             "shards": tars, "index": parquet(place / INDEX, rows, ROWS),
         }],
+        "decoders": dict.fromkeys(modalities, "by hand 1"),
         "quarantine": parquet(place / QUARANTINE, REFUSED, REFUSALS),
     }  # fmt: skip
     publish(place, manifest)
