@@ -22,8 +22,6 @@ from preprocessing.walking import Broken, Hashed, Member, members
 
 LISTED = 20
 """Faults told of one file; more are counted."""
-AGAIN = "delete it and shard again: it is built anew, bit for bit"
-COPY = "bring it back from a copy: raw files of it were changed or deleted since, it cannot be built anew"
 FACTS = ("label", "split", "source")
 
 
@@ -75,9 +73,9 @@ class Examined:
     """Over its training samples."""
 
 
-def examine(home: Store, tar: Tar, rows: Sequence[Row] | None, shards: Shards) -> Examined:
+def examine(faults: Faults, tar: Tar, rows: Sequence[Row] | None, shards: Shards) -> Examined:
     """Read the shard whole. Without rows (their index cannot be read) only the tar itself is proven."""
-    faults = Faults(file=tar.name, way_out=COPY if tar.removed else AGAIN)
+    home = shards.store()
     look = _Look(faults, {row["key"]: row for row in rows or ()}, shards)
     size = home.size(tar.name)
     if size < 0:

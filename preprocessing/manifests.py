@@ -34,6 +34,11 @@ def names(manifest: Manifest) -> set[str]:
     return tars | {one["index"]["name"] for one in generations} | {manifest["quarantine"]["name"]}
 
 
+def removed(manifest: Manifest) -> dict[str, int]:
+    """The shards that a manifest names, and how many samples of each are no longer in the index."""
+    return {tar["name"]: tar["removed"] for one in manifest["generations"] for tar in one["shards"]}
+
+
 def _parsed(home: Store, name: str) -> dict[str, Any] | None:
     try:
         return dict(json.loads(home.read(name)))

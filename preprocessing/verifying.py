@@ -18,18 +18,20 @@ from cluster.mistake import UserError
 from cluster.storage import Store
 from preprocessing import statistics
 from preprocessing.columns import compute
-from preprocessing.examining import AGAIN, Examined, Fault, Faults, examine
-from preprocessing.manifests import is_broken, manifests, names
+from preprocessing.examining import Examined, Fault, Faults, examine
+from preprocessing.manifests import is_broken, manifests, names, removed
 from preprocessing.settings import SPLITS
 from preprocessing.shard_rows import RowsOfShards
 from preprocessing.shards import (
     INDEX,
     MANIFEST,
     QUARANTINE,
+    RESTORE,
     VERSIONS,
     Generation,
     Shards,
     Table,
+    Tar,
     existing,
     past_name,
 )  # fmt: skip
@@ -38,6 +40,9 @@ from preprocessing.statistics import Sums
 Progress = Callable[[int, int], None]
 """Called with the samples that were looked at, and all of them."""
 
+AGAIN = "delete it and shard again: it is built anew, bit for bit"
+ANEW = "delete it and shard again: what is left of its raw files goes into a new shard"
+OLD = "restore it from a copy: the newest version does without it, so it is never built again"
 COLUMNS = ("key", "split", "label", "shard", "source", "arrays")
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -80,7 +85,7 @@ def verify(place: str, version: str, progress: Progress) -> Verdict:
 
 
 def _no_manifest(place: str, name: str, what: str) -> Verdict:
-    fault = Fault(file=name, key="", what=what, way_out="delete it and shard again; finished shards are kept")
+    fault = Fault(file=name, key="", what=what, way_out=RESTORE)
     return Verdict(place=place, digest="", shards=0, damaged=(), samples=0, quarantined=0, faults=(fault,),
                    untold=0, strangers=())  # fmt: skip
 
@@ -96,6 +101,8 @@ class _Version:
         self.keys: list[pa.ChunkedArray] = []
         self.sums: Sums = {}
         self.splits: Counter[str] = Counter()
+        self.removed = removed(next(manifests(home)))
+        """Samples removed of each shard of the newest version."""
         self.total = sum(tar.samples for tar in shards.tars)
         self.done = 0
         self.whole = True
@@ -128,13 +135,20 @@ class _Version:
 
         def look(number: int) -> Examined:
             tar = generation.tars[number]
-            return examine(self.home, tar, rows and rows.of(tar.name), self.shards)
+            faults = Faults(file=tar.name, way_out=self._way_out(tar))
+            return examine(faults, tar, rows and rows.of(tar.name), self.shards)
 
         with ThreadPoolExecutor(THREADS) as pool:
             for tar, seen in zip(generation.tars, pool.map(look, range(len(generation.tars))), strict=True):
                 self._add(seen)
                 self.done += tar.samples
                 self.progress(self.done, self.total)
+
+    def _way_out(self, tar: Tar) -> str:
+        """How a damaged shard is mended; only the newest version's shards are built again."""
+        if tar.name not in self.removed:
+            return OLD
+        return ANEW if self.removed[tar.name] else AGAIN
 
     def _add(self, seen: Examined) -> None:
         self.faults.append(seen.faults)
@@ -149,7 +163,7 @@ class _Version:
     def _table(self, folder: str, part: Table, columns: tuple[str, ...]) -> pa.Table | None:
         """A Parquet file, proven; none where it is gone or cannot be read."""
         name = f"{folder}/{part.name}"
-        faults = self._new(name, "delete it and shard again: it is made anew")
+        faults = self._new(name, RESTORE)
         data = _content(self.home, name)
         if data is None:
             faults.add(f"is gone, with {part.rows:,} rows")
@@ -170,7 +184,7 @@ class _Version:
 
     def _other_shards(self, rows: RowsOfShards, generation: Generation) -> None:
         known = {tar.name for tar in generation.tars}
-        faults = self._new(f"{INDEX}/{generation.index.name}", AGAIN)
+        faults = self._new(f"{INDEX}/{generation.index.name}", RESTORE)
         for name, count in rows.counts().items():
             if name not in known:
                 faults.add(f"{count:,} samples lie in {name}, a shard that the manifest does not name")
@@ -184,14 +198,14 @@ class _Version:
         keys = pa.chunked_array([chunk for part in self.keys for chunk in part.chunks], self.keys[0].type)
         counted = pa.Table.from_struct_array(keys.value_counts())
         twice = counted.filter(compute.greater(counted["counts"], 1))
-        faults = self._new(INDEX, "delete it and shard again: it is made anew")
+        faults = self._new(INDEX, RESTORE)
         for one in twice.to_pylist():
             faults.add(f"the key is there {one['counts']} times", one["values"])
 
     def _counts(self, sums: bool) -> None:
         """The manifest's numbers against those counted; sums only where all that is summed up is whole."""
         shards = self.shards
-        faults = self._new(MANIFEST, "delete it and shard again; finished shards are kept")
+        faults = self._new(MANIFEST, RESTORE)
         for split in sorted({*SPLITS, *self.splits, *shards.counts}):
             said, counted = shards.counts.get(split, 0), self.splits[split]
             if said != counted:

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hand_made import REFUSALS, ROWS, by_hand, manifest_of, parquet, publish
+from making import picture, pictures, settings, sharded
 
 from cluster.mistake import UserError
-from preprocessing.examining import AGAIN, LISTED, Fault
+from preprocessing.examining import LISTED, Fault
 from preprocessing.shards import INDEX, MANIFEST, QUARANTINE, Shards
 from preprocessing.tar import BLOCK
-from preprocessing.verifying import Verdict, verify
+from preprocessing.verifying import AGAIN, ANEW, OLD, Verdict, verify
 
 FIRST, SECOND = "train-g0000-00000-0123456789ab.tar", "train-g0000-00001-0123456789ab.tar"
 
@@ -396,3 +397,67 @@ def test_a_place_without_shards_is_the_users_mistake(tmp_path: Path) -> None:
 def test_a_version_that_is_not_there_is_the_users_mistake(place: Path) -> None:
     with pytest.raises(UserError, match="holds no version feed"):
         verify(str(place), "feed", lambda *_: None)
+
+
+def raw(folder: Path) -> Path:
+    """Pictures, and two files that are none."""
+    root = pictures(folder / "raw", 12)
+    (root / "cat" / "torn.png").write_bytes((root / "cat" / "000.png").read_bytes()[:60])
+    (root / "notes.txt").write_text("not a picture")
+    return root
+
+
+def test_what_the_job_leaves_behind_is_whole_in_every_version(tmp_path: Path) -> None:
+    root, place = raw(tmp_path), tmp_path / "shards"
+    asked = settings(root, val=0.3, max_refused=1.0)
+    first, _ = sharded(asked, place)
+    (root / "cat" / "003.png").unlink()
+    picture(root / "dog" / "new.png", seed=77)
+    second, _ = sharded(asked, place)
+
+    now, then = verdict(place), verify(str(place), first.digest, lambda *_: None)
+
+    assert (now.faults, then.faults) == ((), ())
+    assert (now.digest, then.digest) == (second.digest, first.digest)
+    assert (now.samples, then.samples) == (24, 24)
+    assert now.strangers == ()
+    assert any(tar.removed for tar in second.tars)
+
+
+def test_the_way_out_of_a_damaged_shard_is_true(tmp_path: Path) -> None:
+    root, place = raw(tmp_path), tmp_path / "shards"
+    asked = settings(root, val=0.3, max_refused=1.0)
+    before, _ = sharded(asked, place)
+    tar = next(before.tars)
+    flip(place / tar.name, 700)
+    (fault, *_) = verdict(place).faults
+
+    assert (fault.file, fault.way_out) == (tar.name, AGAIN)
+
+    (place / fault.file).unlink()
+    after, _ = sharded(asked, place)
+
+    assert after.digest == before.digest
+    assert verdict(place).faults == ()
+
+
+def test_the_way_out_of_a_shard_of_which_samples_were_removed_is_true(tmp_path: Path) -> None:
+    root, place = raw(tmp_path), tmp_path / "shards"
+    asked = settings(root, val=0.3, max_refused=1.0)
+    first, _ = sharded(asked, place)
+    (root / "cat" / "003.png").unlink()
+    second, _ = sharded(asked, place)
+    (tar,) = (tar for tar in second.tars if tar.removed)
+    flip(place / tar.name, 700)
+    now, then = verdict(place), verify(str(place), first.digest, lambda *_: None)
+
+    assert {fault.way_out for fault in now.faults if fault.file == tar.name} == {ANEW}
+
+    (place / tar.name).unlink()
+    third, _ = sharded(asked, place)
+    lost = verify(str(place), first.digest, lambda *_: None)
+
+    assert verdict(place).faults == ()
+    assert third.counts == second.counts
+    assert {fault.way_out for fault in then.faults if fault.file == tar.name} == {ANEW}
+    assert {fault.way_out for fault in lost.faults if fault.file == tar.name} == {OLD}
