@@ -85,20 +85,6 @@ def prove(home: Store, plan: Plan, past: Past) -> None:
             )
 
 
-def differs(plan: Plan, past: Past, matched: Match) -> bool:
-    """Whether the raw files make another version than the one that is there."""
-    unknown, left = matched.changes(len(past.shard))
-    unread_before = past.shards.unread if past.shards else ""
-    return bool(unknown or left or plan.new) or unread_before != unread(plan.samples.refused)
-
-
-def note_again(home: Store, plan: Plan, past: Past, matched: Match) -> None:
-    """Remember the files' stamps as they are now; the version stays."""
-    if past.shards:
-        replace_table(home, ledger_name(past.shards.number), refreshed(past, plan.samples, matched))
-        sweep(home, past.shards, set())
-
-
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
     """What the new shards' sidecars and the version before say together."""
@@ -185,6 +171,24 @@ def kept_refusals(plan: Plan, past: Past, matched: Match) -> pa.Table:
     return old.append_column("counts", pa.array(np.ones(old.num_rows, bool)))
 
 
+def same(done: Gathered, past: Past, matched: Match) -> bool:
+    """Whether the raw files make no other version than the one that is there; litter makes none."""
+    shards = past.shards
+    if shards is None or done.tars or len(kept_members(past, matched)) < int(past.accepted().sum()):
+        return False
+    counted = done.refused.filter(done.refused["counts"]).drop_columns("counts")
+    before = {tuple(row.values()) for row in shards.refused().to_pylist()}
+    return counted.num_rows == shards.quarantined - shards.litter and all(
+        tuple(row.values()) in before for row in counted.to_pylist()
+    )
+
+
+def note_again(home: Store, shards: Shards, done: Gathered) -> None:
+    """Remember the files' stamps as they are now; the version stays."""
+    replace_table(home, ledger_name(shards.number), done.notes)
+    sweep(home, shards, set())
+
+
 def commit(home: Store, plan: Plan, past: Past, matched: Match, done: Gathered) -> Shards:
     """Publish; from here on readers see this version."""
     before = kept_generations(home, past, matched)
@@ -209,6 +213,7 @@ def commit(home: Store, plan: Plan, past: Past, matched: Match, done: Gathered) 
         "found": plan.samples.found,
         "accepted_files": done.accepted_files,
         "quarantined": done.refused.num_rows,
+        "litter": compute.sum(compute.invert(done.refused["counts"]), min_count=0).as_py(),
         "unread": unread(plan.samples.refused),
         "statistics": sums_of(home, past, before, done.sums),
         "generations": [described(one) for one in generations],

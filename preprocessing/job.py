@@ -94,11 +94,11 @@ def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Pro
     commits.sweep(home, past.shards, {one.name for one in planned.all})
     build(spread, planned, settings, home, progress)
     commits.prove(home, planned, past)
-    if past.shards and not commits.differs(planned, past, matched):
-        commits.note_again(home, planned, past, matched)
-        return past.shards, not planned.all
     gathered = commits.gather(home, planned, past, matched)
     judge(gathered, settings, home)
+    if past.shards and commits.same(gathered, past, matched):
+        commits.note_again(home, past.shards, gathered)
+        return past.shards, not planned.lost
     return commits.commit(home, planned, past, matched, gathered), False
 
 

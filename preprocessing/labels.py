@@ -67,19 +67,13 @@ def read(place: str, raw: str) -> Labels:
     wanted = column(table, "path", place), column(table, "labels" if several else "label", place)
     paths, given = wanted
     names = joined(given, place) if several else text(given)
-    refuse_where(
-        compute.equal(compute.fill_null(names, ""), ""),
-        place,
-        "has no label. Give it one, or take the row out",
-    )
+    unnamed = compute.equal(compute.fill_null(names, ""), "")
+    refuse_where(unnamed, place, "has no label. Give it one, or take the row out")
     splits = text(table["split"]) if "split" in table.column_names else pa.array([""] * len(names), TEXT)
     splits = compute.fill_null(splits, "")
     known = pa.array(["", *SPLITS], TEXT)
-    refuse_where(
-        compute.invert(compute.is_in(splits, known)),
-        place,
-        "names another split than train, val or test, or none",
-    )
+    strange = compute.invert(compute.is_in(splits, known))
+    refuse_where(strange, place, "names another split than train, val or test")
     extras = table.drop_columns(
         [name for name in ("path", "label", "labels", "split") if name in table.column_names]
     )

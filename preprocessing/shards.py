@@ -112,6 +112,8 @@ class Shards:
     """Files of accepted samples; a sample of several modalities may have several."""
     quarantined: int
     """Inputs refused, each a row of the quarantine."""
+    litter: int
+    """Those of them that do not count towards `max_refused`."""
     unread: str
     """Recognises the inputs that were refused before any was read, litter left out."""
     modalities: tuple[str, ...]
@@ -154,7 +156,7 @@ class Shards:
         """The artifact that a manifest describes."""
         known = {name: manifest[name] for name in (
             "digest", "number", "parent", "unread", "several", "counts", "found", "accepted_files",
-            "quarantined", "settings", "decoders", "statistics",
+            "quarantined", "litter", "settings", "decoders", "statistics",
         )}  # fmt: skip
         generations = tuple(
             Generation(
