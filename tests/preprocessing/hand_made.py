@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from preprocessing import statistics
-from preprocessing.shards import FORMAT, INDEX, MANIFEST, QUARANTINE, Shards, seal
+from preprocessing.shards import (
+    FORMAT,
+    INDEX,
+    INDEX_COLUMNS,
+    MANIFEST,
+    QUARANTINE,
+    QUARANTINE_COLUMNS,
+    Shards,
+    seal,
+)
 from preprocessing.tar import TarWriter
 
 Arrays = dict[str, NDArray[Any]]
@@ -27,15 +35,6 @@ REFUSED = [
     {"source": "dog/torn.png", "modality": "image", "reason": "truncated", "detail": "ends in its pixels"},
     {"source": "notes.txt", "modality": "", "reason": "unsupported", "detail": "no decoder"},
 ]
-ARRAY = pa.struct([
-    ("modality", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())),
-    ("offset", pa.int64()), ("length", pa.int64()), ("crc32", pa.int64()),
-])  # fmt: skip
-ROWS = pa.schema([
-    *((name, pa.string()) for name in ("key", "split", "label", "shard", "source", "source_sha256")),
-    ("arrays", pa.list_(ARRAY)),
-])  # fmt: skip
-REFUSALS = pa.schema([(name, pa.string()) for name in ("source", "modality", "reason", "detail")])
 
 
 def noise(generator: np.random.Generator, label: str) -> Arrays:
@@ -63,17 +62,17 @@ def by_hand(
                      "samples": len(more), "removed": 0})  # fmt: skip
     modalities = sorted({stored["modality"] for row in rows for stored in row["arrays"]})
     manifest = {
-        "format": FORMAT, "number": 0, "parent": "", "unread": "", "several": False,
+        "format": FORMAT, "number": 0, "parent": "", "unread": "", "litter": 0, "several": False,
         "classes": list(CLASSES), "statistics": sums,
         "counts": {split: sum(row["split"] == split for row in rows) for split in ("train", "val", "test")},
         "found": len(rows) + len(REFUSED), "accepted_files": len(rows), "quarantined": len(REFUSED),
         "settings": {"modalities": modalities, "audio.rate": 8000, "video.rate": 8.0, **(settings or {})},
         "generations": [{
             "number": 0, "plan": "0123456789ab", "decoders": dict.fromkeys(modalities, "by hand 1"),
-            "shards": tars, "index": parquet(place / INDEX, rows, ROWS),
+            "shards": tars, "index": parquet(place / INDEX, rows, INDEX_COLUMNS),
         }],
         "decoders": dict.fromkeys(modalities, "by hand 1"),
-        "quarantine": parquet(place / QUARANTINE, REFUSED, REFUSALS),
+        "quarantine": parquet(place / QUARANTINE, REFUSED, QUARANTINE_COLUMNS),
     }  # fmt: skip
     publish(place, manifest)
     return Shards.open(str(place))
@@ -89,9 +88,7 @@ def written(
             key, label = f"{number:024x}", CLASSES[number % len(CLASSES)]
             source = f"{label}/{number:03d}.file"
             arrays = make(np.random.default_rng(number), label)
-            stored = [
-                {**asdict(tar.add_array(key, *item)), "crc32": zlib.crc32(item[1])} for item in arrays.items()
-            ]
+            stored = [asdict(tar.add_array(key, *item)) for item in arrays.items()]
             tar.add_text(key, "json", json.dumps({"label": label, "source": source, "split": split}))
             if split == "train":
                 for item in arrays.items():

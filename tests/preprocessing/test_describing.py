@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from hand_made import ROWS, by_hand, manifest_of, parquet, publish
+from hand_made import by_hand, manifest_of, parquet, publish
 from making import picture, pictures, settings, sharded
 
 from preprocessing.describing import Reason, Stored, Version, describe
-from preprocessing.shards import INDEX, Shards
+from preprocessing.shards import INDEX, INDEX_COLUMNS, Shards
 
 
 def test_samples_are_counted_by_class_and_split(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_sample_of_several_labels_counts_for_each(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = pq.read_table(place / INDEX).to_pylist()
     rows[0]["label"] = "cat;owl"
     manifest = manifest_of(place)
-    manifest["generations"][0]["index"] = parquet(place / INDEX, rows, ROWS)
+    manifest["generations"][0]["index"] = parquet(place / INDEX, rows, INDEX_COLUMNS)
     publish(place, {**manifest, "several": True})
 
     described = describe(Shards.open(str(place)))
