@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cluster.mistake import UserError
 from cluster.storage import Store
 from preprocessing import statistics
-from preprocessing.build import WORK, plan_name, rows_name, sidecar_name, token
+from preprocessing.build import WORK, finished, plan_name, rows_name, sidecar_name
 from preprocessing.columns import Columns, compute
 from preprocessing.history import LEDGER, NOTES, Match, Past, ledger_name, refreshed
 from preprocessing.inventory import printable
@@ -52,23 +52,13 @@ def unfinished(home: Store, plan: Plan) -> list[Planned]:
 
     def pending(planned: Planned) -> bool:
         text = plan.work(planned).text()
-        if finished(home, planned.name, text):
+        if finished(home, planned.name, text) is not None:
             return False
         home.write(plan_name(planned.name), text)
         return True
 
     with ThreadPoolExecutor(WRITERS) as pool:
         return [one for one, yes in zip(plan.all, pool.map(pending, plan.all), strict=True) if yes]
-
-
-def finished(home: Store, name: str, text: bytes) -> bool:
-    """Whether the shard is there, whole, and built from the raw files as the plan's text says."""
-    try:
-        sidecar = json.loads(home.read(sidecar_name(name)))
-        whole = home.size(sidecar["shard"]["name"]) == sidecar["shard"]["bytes"]
-        return whole and sidecar["token"] == token(text)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def prove(home: Store, plan: Plan, past: Past) -> None:

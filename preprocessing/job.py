@@ -4,6 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from cluster.mistake import UserError
 from cluster.storage import Store, store
 from preprocessing import commit as commits
 from preprocessing import labels as tables
-from preprocessing.build import Decoding, build_shard, key_of, plan_name
+from preprocessing.build import Decoding, build_planned, key_of
 from preprocessing.columns import compute
 from preprocessing.history import Match, Past, given_up, match, settle
 from preprocessing.inventory import Inventory, take
@@ -78,7 +79,25 @@ def shard(settings: DataSettings, place: str, progress: Progress) -> tuple[Shard
     Raises:
         UserError: as `check` does, or more files were refused than `settings.max_refused` allows.
     """
-    return shard_with(on_ray, settings, place, progress)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(warm)
+        return shard_with(on_ray, settings, place, progress)
+
+
+def warm() -> None:
+    """Let Ray Data start its processes while the raw files are listed: 3 s on a quiet machine."""
+    import ray
+
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    list(on_ray(rest, ["0.1"] * cpus))
+
+
+def rest(seconds: str) -> dict[str, Any]:
+    """Hold a worker for a moment, so that each task gets one of its own."""
+    import time
+
+    time.sleep(float(seconds))
+    return {}
 
 
 def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Progress) -> tuple[Shards, bool]:
@@ -183,15 +202,10 @@ def build(spread: Spread, planned: Plan, settings: DataSettings, home: Store, pr
     todo = commits.unfinished(home, planned)
     done = total - sum(len(one.members) for one in todo)
     progress(done, total)
-    task = partial(build_named, settings=settings, place=home.place)
+    task = partial(build_planned, settings=settings, place=home.place)
     for result in spread(task, [one.name for one in todo]):
         done += result["planned"]
         progress(done, total)
-
-
-def build_named(name: str, *, settings: DataSettings, place: str) -> dict[str, Any]:
-    """Build the shard whose plan lies at the place."""
-    return build_shard(Work.of(store(place).read(plan_name(name))), settings, place)
 
 
 def keys(spread: Spread, settings: DataSettings, samples: Samples, members: NDArray[np.int64]) -> list[str]:
@@ -250,8 +264,9 @@ def on_ray(task: Task, texts: list[str]) -> Iterator[dict[str, Any]]:
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = ray.data.from_items([{"text": text} for text in texts], override_num_blocks=len(texts))
-    # A task that dies with its worker or its node is done again, however often.
-    results = rows.map(do, fn_args=(task,), max_retries=-1)  # pyright: ignore[reportArgumentType]
+    # Ray Data does a task that dies with its worker or node again, however often. Three tasks on two cores: it
+    # takes 0.15 s to see that one has ended, and writing and uploading wait too.
+    results = rows.map(do, fn_args=(task,), num_cpus=0.67)  # pyright: ignore[reportArgumentType]
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # Ray sets it when the dataset is made.
     for row in results.iter_rows():
         if row["mistake"]:
