@@ -10,9 +10,11 @@ from cluster.mistake import UserError
 from pipelines.help import kept_or_made
 from pipelines.progress import say
 
-COMMANDS = ("show", "run", "shard", "train", "evaluate", "register", "ui")
+OF_SHARDS = ("verify", "inspect")
+COMMANDS = ("show", "run", "shard", "train", "evaluate", "register", "ui", *OF_SHARDS)
 
 USAGE = """perceiver COMMAND RUN.toml [--key value ...] [--json]
+perceiver verify|inspect SHARDS [--option value ...] [--json]
 
   show       print the resolved settings and what each stage would do and why, then stop
   run        shard, train, evaluate, register; what is up to date is not done again
@@ -21,8 +23,11 @@ USAGE = """perceiver COMMAND RUN.toml [--key value ...] [--json]
   evaluate   evaluate the trained weights on the test split
   register   register the evaluated model
   ui         open the MLflow UI on the run's tracking store
+  verify     read every byte of the shards and say which shard and sample is damaged
+  inspect    say what the shards hold, and draw a contact sheet of some samples
 
-Every key of the run file is an option and every option a key of the run file; options win.
+Every key of the run file is an option and every option a key of the run file; options win. SHARDS is a
+folder, s3://bucket/prefix or a run file; `perceiver verify --help` and `perceiver inspect --help` say more.
 --json ends with exactly one JSON object on stdout. Exit status: 0 done, 2 your mistake, 1 anything else."""
 
 
@@ -45,6 +50,8 @@ def _do(words: list[str]) -> int:
     command, rest = words[0], words[1:]
     if command not in COMMANDS:
         raise UserError(f"{command} is not a command.{_nearest(command)} `perceiver --help` lists them.")
+    if command in OF_SHARDS:
+        return _of_shards(command, rest)
     if set(rest) & {"-h", "--help"}:
         return _help(command)
     if not rest or rest[0].startswith("-"):
@@ -59,8 +66,27 @@ def _do(words: list[str]) -> int:
 
     result = getattr(commands, command)(settings)
     if as_json:
-        print(json.dumps(result))  # noqa: T201  the one line on stdout
+        _print(result)
     return 0
+
+
+def _of_shards(command: str, words: list[str]) -> int:
+    if not words or (words[0].startswith("-") and not set(words) & {"-h", "--help"}):
+        raise UserError(f"`perceiver {command}` needs the shards first: perceiver {command} SHARDS")
+    from pipelines import shard_options
+
+    plain = [word for word in words if word != "--json"]
+    options = shard_options.parse(command, plain)
+    from pipelines import shard_commands
+
+    status, result = getattr(shard_commands, command)(options)
+    if plain != words:
+        _print(result)
+    return status
+
+
+def _print(result: object) -> None:
+    print(json.dumps(result))  # noqa: T201  the one line on stdout
 
 
 def _help(command: str) -> int:

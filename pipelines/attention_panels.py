@@ -20,6 +20,7 @@ from perceiver.settings import TrainSettings
 from perceiver.video import VideoInput
 from perceiver.windows import real
 from pipelines.heat import HEAT, Box, Floats, faded, fill, hatch, hatch_times, heat
+from pipelines.viewpoint import seen_from_the_side
 
 FRAMES = 4
 """Frames shown of a video."""
@@ -207,16 +208,3 @@ _PANELS: Mapping[str, Callable[[Any, Raw, TrainSettings], Panel]] = {
 def panels(inputs: nn.ModuleDict, seen: Batch, train: TrainSettings) -> dict[str, Panel]:
     """What draws each modality of the one sample in the batch."""
     return {modality: _PANELS[modality](part, seen[modality], train) for modality, part in inputs.items()}
-
-
-def seen_from_the_side(points: Floats, up: int) -> Floats:
-    """[M, 3]: to the right, up and towards the eye, from a little above; within the unit circle."""
-    turn, rise = np.deg2rad(35), np.deg2rad(20)
-    first, second, upright = points[:, (up + 1) % 3], points[:, (up + 2) % 3], points[:, up]
-    right = second * np.cos(turn) - first * np.sin(turn)
-    near = first * np.cos(turn) + second * np.sin(turn)
-    placed = np.stack(
-        [right, upright * np.cos(rise) - near * np.sin(rise), near * np.cos(rise) + upright * np.sin(rise)], 1
-    )
-    placed = placed - (placed.max(0) + placed.min(0)) / 2
-    return placed / max(float(np.linalg.norm(placed[:, :2], axis=1).max()), 1e-6)

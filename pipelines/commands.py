@@ -163,10 +163,7 @@ def _ui_command(settings: RunSettings) -> str:
 
 def _link(settings: RunSettings, run: Path | None = None) -> str:
     """The deep link to a run, or to the newest of the workspace, or to the front page where there is none."""
-    server = settings.tracking_uri if tracking.is_server(settings.tracking_uri) else ""
-    server = server.rstrip("/") or f"http://127.0.0.1:{settings.tracking.port}"
     records = [run] if run else sorted((settings.root / "trainings").glob("*/run.json"), key=os.path.getmtime)
-    if not records:
-        return server
-    record = json.loads(records[-1].read_bytes())
-    return f"{server}/#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
+    record = json.loads(records[-1].read_bytes()) if records else None
+    ids = (record["experiment_id"], record["run_id"]) if record else None
+    return tracking.link(settings.tracking_uri, settings.tracking.port, ids)

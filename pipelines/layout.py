@@ -39,6 +39,11 @@ class Layout:
         return self.folder / "run.json"
 
     @property
+    def contact_sheet(self) -> Path:
+        """Some samples of the shards, as a picture."""
+        return self.folder / "contact-sheet.png"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.folder / "checkpoints"

@@ -169,6 +169,42 @@ class Tracker:
         self.client.set_registered_model_alias(self.settings.name, self.settings.tracking.alias, str(version))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What is known of a version of the shards, as a run of its own."""
+
+    experiment: str
+    """The experiment's name."""
+    run_name: str
+    params: Mapping[str, str]
+    description: Mapping[str, Any]
+    """All there is to say, kept as `description.json`."""
+    sheet: Path
+    """The contact sheet."""
+
+    def log(self, uri: str, root: Path) -> tuple[str, str]:
+        """Make the run; its experiment and itself, by id."""
+        from mlflow.entities import Param
+
+        client = _mlflow().MlflowClient(tracking_uri=uri)
+        experiment = _experiment(client, self.experiment, uri, root)
+        run_id = client.create_run(experiment, run_name=self.run_name).info.run_id
+        client.log_batch(run_id, params=[Param(name, value[:6000]) for name, value in self.params.items()])
+        client.log_dict(run_id, dict(self.description), "description.json")
+        client.log_artifact(run_id, str(self.sheet))
+        client.set_terminated(run_id)
+        return experiment, run_id
+
+
+def link(uri: str, port: int, run: tuple[str, str] | None = None) -> str:
+    """The deep link to a run (its experiment and itself, by id), or to the front page.
+
+    A store that is no server is shown by `perceiver ui` at this port.
+    """
+    server = (uri if is_server(uri) else "").rstrip("/") or f"http://127.0.0.1:{port}"
+    return f"{server}/#/experiments/{run[0]}/runs/{run[1]}" if run else server
+
+
 def _mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Over HTTP the client prints links to stdout, which is kept for --json.
@@ -180,24 +216,25 @@ def _mlflow() -> Any:
     return mlflow
 
 
-def _experiment(client: Any, settings: RunSettings) -> str:
-    found = client.get_experiment_by_name(settings.name)
+def _experiment(client: Any, name: str, uri: str, root: Path) -> str:
+    """The experiment of this name; its files go below `root` where the store has no place of its own."""
+    found = client.get_experiment_by_name(name)
     if found and found.lifecycle_stage != "active":
         raise UserError(
-            f"The experiment {settings.name} was deleted in {settings.tracking_uri}. Restore it "
+            f"The experiment {name} was deleted in {uri}. Restore it "
             f"(`mlflow experiments restore -x {found.experiment_id}`), or choose another name."
         )
     if found:
         return found.experiment_id
-    return client.create_experiment(settings.name, artifact_location=_artifacts(settings))
+    return client.create_experiment(name, artifact_location=_artifacts(uri, root))
 
 
-def _artifacts(settings: RunSettings) -> str | None:
+def _artifacts(uri: str, root: Path) -> str | None:
     """Where the files of runs go: a server knows its own place, a database is given the folder beside it."""
-    place = urlparse(settings.tracking_uri)
+    place = urlparse(uri)
     if place.scheme in ("http", "https"):
         return None
-    beside = Path(place.path[1:]).absolute().parent if place.scheme == "sqlite" else settings.root
+    beside = Path(place.path[1:]).absolute().parent if place.scheme == "sqlite" else root
     return (beside / "mlartifacts").as_uri()
 
 
@@ -216,7 +253,7 @@ def _new_run(client: Any, settings: RunSettings, layout: Layout) -> dict[str, An
     """A run with its parameters and run file, the sharding nested under it; the layout remembers it."""
     from mlflow.entities import Param
 
-    experiment = _experiment(client, settings)
+    experiment = _experiment(client, settings.name, settings.tracking_uri, settings.root)
     run_id = client.create_run(experiment, run_name=f"{settings.root.name}-{layout.folder.name}").info.run_id
     params = [Param(name, value[:6000]) for name, value in as_params(settings).items()]
     for begin in range(0, len(params), 100):  # the most that one request takes

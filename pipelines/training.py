@@ -15,6 +15,7 @@ from cluster.storage import write_whole
 from perceiver.model import Perceiver
 from pipelines import checkpoints, points
 from pipelines.artifacts import Trained
+from pipelines.contact_sheet import contact_sheet
 from pipelines.layout import Layout, binding
 from pipelines.loop import loop
 from pipelines.points import Forwarder, forwarding
@@ -34,6 +35,9 @@ def train(settings: RunSettings, shards: Shards, tracker: Tracker, advance: Adva
     layout = Layout.of(settings, shards.digest)
     total = settings.train.total(shards.counts["train"])
     tracker.dataset(shards.place, shards.digest, shards.counts)
+    if not layout.contact_sheet.exists():
+        contact_sheet(layout.contact_sheet, shards)
+    tracker.picture(layout.contact_sheet)
     begin, torn = checkpoints.newest(layout.checkpoints)
     for complaint in torn:
         say(f"train: passed over a torn checkpoint, {complaint}")

@@ -33,6 +33,7 @@ ARRAY = pa.struct(
         ("shape", pa.list_(pa.int64())),
         ("offset", pa.int64()),
         ("length", pa.int64()),
+        ("crc32", pa.int64()),
     ]
 )
 INDEX_COLUMNS = pa.schema(

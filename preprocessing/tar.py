@@ -7,6 +7,7 @@ offset of the data behind it.
 
 import io
 import tarfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -29,6 +30,8 @@ class Stored:
     """Bytes from the start of the tar to the first of the data."""
     length: int
     """Bytes of the data alone."""
+    crc32: int
+    """Of the data: tells which sample was damaged, where the shard's sha256 tells that one was."""
 
 
 class TarWriter:
@@ -43,11 +46,12 @@ class TarWriter:
         array = np.ascontiguousarray(array)
         opening = npy_opening(array.dtype.str, array.shape)
         start = self._open(f"{key}.{modality}.npy", len(opening) + array.nbytes)
+        data = array.reshape(-1).view(np.uint8).data
         self.file.write(opening)
-        self.file.write(array.reshape(-1).view(np.uint8).data)
+        self.file.write(data)
         self._close(len(opening) + array.nbytes)
         return Stored(modality=modality, dtype=array.dtype.str, shape=array.shape,
-                      offset=start + len(opening), length=array.nbytes)  # fmt: skip
+                      offset=start + len(opening), length=array.nbytes, crc32=zlib.crc32(data))  # fmt: skip
 
     def add_text(self, key: str, ending: str, text: str) -> None:
         """Append `<key>.<ending>`."""

@@ -15,8 +15,9 @@ from perceiver.mesh import MeshInput, MeshSpec
 from perceiver.segment import Input
 from perceiver.settings import AudioTokens, ImageTokens, ModelSettings, TrainSettings, VideoTokens
 from perceiver.video import VideoInput, VideoSpec
-from pipelines.attention_panels import Panel, panels, seen_from_the_side
+from pipelines.attention_panels import Panel, panels
 from pipelines.heat import HEAT
+from pipelines.viewpoint import seen_from_the_side
 
 STATISTICS: Any = {"mean": (0.0,) * 3, "std": (50.0,) * 3}
 DOTS = 200
