@@ -187,17 +187,8 @@ def add_sample(tar: TarWriter, work: Work, sample: Sample, accepted: Accepted) -
         "shard": f"{work.name}.tar",
         "source": accepted.source,
         "source_sha256": accepted.source_sha256,
-        "arrays": [
-            {
-                "modality": one.modality,
-                "dtype": one.dtype,
-                "shape": one.shape,
-                "offset": one.offset,
-                "length": one.length,
-            }
-            for one in stored
-        ],
-    }  # fmt: skip  (asdict would take a tenth of the time of a small picture)
+        "arrays": [vars(one) for one in stored],  # asdict takes a tenth of the time of a small picture.
+    }
 
 
 def read_sample(sample: Sample, decoding: Decoding) -> Accepted | Faulty:

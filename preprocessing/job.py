@@ -17,10 +17,11 @@ from cluster.mistake import UserError
 from cluster.storage import Store, store
 from preprocessing import commit as commits
 from preprocessing import labels as tables
-from preprocessing.build import Decoding, key_of
+from preprocessing.build import Decoding, finished, key_of, plan_name
 from preprocessing.columns import compute
 from preprocessing.history import Match, Past, given_up, match, settle
 from preprocessing.inventory import Inventory, take
+from preprocessing.isolation import build_isolated
 from preprocessing.plan import Plan, Work, plan, rebuildable
 from preprocessing.raw import raw
 from preprocessing.samples import Samples, draw

@@ -73,8 +73,8 @@ def test_the_index_has_the_columns_of_the_contract(tmp_path: Path) -> None:
 
     assert index.column_names == ["key", "split", "label", "shard", "source", "source_sha256", "arrays"]
     array = index.column("arrays")[0].as_py()[0]
-    assert {**array, "offset": 0} == {
-        "modality": "image", "dtype": "|u1", "shape": [8, 8, 3], "offset": 0, "length": 192,
+    assert {**array, "offset": 0, "crc32": 0} == {
+        "modality": "image", "dtype": "|u1", "shape": [8, 8, 3], "offset": 0, "length": 192, "crc32": 0,
     }  # fmt: skip
 
 
