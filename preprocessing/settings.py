@@ -101,6 +101,11 @@ class DataSettings:
     """Share drawn for validation (0 to 1) where the raw folder has no `val/`."""
     test: float = 0.1
     """Share drawn for the test (0 to 1) where the raw folder has no `test/`."""
+    cache: str | None = None
+    """Folder on each node for copies of shards from a bucket; unset, `perceiver-shards` in the system's
+    folder for temporary files."""
+    cache_gib: float = 50.0
+    """Most that these copies may take, in GiB; other shards are read from the bucket again and again."""
     max_refused: float = 0.05
     """Share of refused files (0 to 1) above which sharding stops; 1.0 never stops."""
     image: ImageSettings = field(default_factory=ImageSettings)
@@ -116,6 +121,8 @@ class DataSettings:
         positive(self, "shard_size")
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise ValueError(f"modalities must name each modality once, and at least one: {self.modalities}")
+        if not self.cache_gib >= 0:
+            raise ValueError(f"cache_gib ({self.cache_gib}) must not be less than 0; 0 keeps no copies")
         if not 0 <= self.max_refused <= 1:
             raise ValueError(f"max_refused ({self.max_refused}) is a share: it lies between 0 and 1")
         if not (self.val >= 0 and self.test >= 0 and self.val + self.test < 1):
