@@ -47,7 +47,7 @@ class Cache:
         """Whether the whole copy is there."""
         try:
             return self.path(tar).stat().st_size == tar.bytes
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def copy(self, home: Store, tar: Tar) -> bool:
@@ -135,6 +135,6 @@ def pour(home: Store, tar: Tar, file: BinaryIO) -> None:
             file.write(block)
     if found.hexdigest() != tar.sha256:
         raise UserError(
-            f"{home.place}/{tar.name} is damaged: its sha256 begins with {found.hexdigest()[:12]}, the manifest "
-            f"says {tar.sha256[:12]}. Remove it and shard again; whole shards are kept."
+            f"{home.place}/{tar.name} is damaged: its sha256 begins with {found.hexdigest()[:12]}, the "
+            f"manifest says {tar.sha256[:12]}. Remove it and shard again; whole shards are kept."
         )

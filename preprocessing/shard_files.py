@@ -93,11 +93,14 @@ class ShardFiles:
 
     def _come_by(self, shard: int) -> None:
         """Copy a shard out of the bucket, if there is room."""
-        tar = self._tars[shard]
-        if self._cache and (self._cache.holds(tar) or self._cache.copy(self._home, tar)):
+        tar, cache = self._tars[shard], self._cache
+        held = cache is not None and cache.holds(tar)
+        if not held:
+            self._refuse_changed(tar, self._home.size(tar.name))
+            held = cache is not None and cache.copy(self._home, tar)
+        if held:
             self._open(shard)
         else:
-            self._refuse_changed(tar, self._home.size(tar.name))
             self._files[shard] = AWAY
 
     def _open(self, shard: int) -> None:
