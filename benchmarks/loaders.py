@@ -2,8 +2,8 @@
 
     python -m benchmarks.loaders WHO FOLDER < commands > replies       (started by `benchmarks.reading`)
 
-A command is a JSON line, `{"seed": 1, "passes": 3, "check": false}`: open the shards and read all samples so many
-times, in batches of uint8 [B, 224, 224, 3] that lie contiguously. The reply says what it took.
+A command is a JSON line, `{"seed": 1, "passes": 3, "check": false}`: open the shards and read all samples so
+many times, in batches of uint8 [B, 224, 224, 3] that lie contiguously. The reply says what it took.
 
 Every loader is made by a function that imports what it needs and writes its own format; what it returns opens
 the shards, and what that returns yields the batches of one pass. None may skip a sample: `check` sums over
@@ -44,6 +44,8 @@ class Contestant(NamedTuple):
     order: str
     """How well the samples are mixed."""
     cores: int = 1
+    passes: int = 3
+    """Over the samples, after each opening."""
 
 
 def paths(folder: Path) -> list[Path]:
@@ -215,7 +217,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "memory": Contestant(memory, "all samples"),
     "tarfile": Contestant(plain_tarfile, "shards"),
     "webdataset": Contestant(webdataset, f"shards, and {BUFFER} samples"),
-    "ray-data": Contestant(ray_data, f"shards, and {BUFFER} samples"),
+    "ray-data": Contestant(ray_data, f"shards, and {BUFFER} samples", passes=1),
     "ours-2": Contestant(ours_of_two, "all samples", cores=2),
     "limit-2": Contestant(limit_of_two, "all samples", cores=2),
 }
@@ -232,6 +234,7 @@ def turn(loader: Loader, seed: int, passes: int, check: bool) -> dict[str, Any]:
             samples += len(batch)
             if check:
                 total += checked(np.asarray(batch))
+            del batch  # one is alive at a time, as in the limit
     return {
         "wall": time.perf_counter() - began,
         "cpu": time.process_time() - busy,

@@ -3,10 +3,10 @@
     python -m benchmarks.reading [WHO ...] [--samples 4000] [--rounds 7] [--out FILE]
 
 Samples are 224x224x3 bytes of noise, a batch is 64 of them in one uint8 array [B, 224, 224, 3]. In each round
-every tool opens its files anew and reads all samples three times, mixed as well as it can. All files are in
-the page cache (600 MB a format). Each contestant has a process of its own, bound to one core ("-2": two threads
-on two cores). Rounds are interleaved: each runs every contestant once, in rotated order; the first one is not
-counted, it proves that all read the same samples.
+every tool opens its files anew and reads all samples three times (Ray Data once), mixed as well as it can. All
+files are in the page cache (600 MB a format). Each contestant has a process of its own, bound to one core
+("-2": two threads on two cores). Rounds are interleaved: each runs every contestant once, in rotated order; the
+first one is not counted, it proves that all read the same samples.
 
 Rates are samples a second of CPU time (robust on a busy machine), on the clock for two cores and for Ray,
 whose work is done by other processes. A ratio is the median over the rounds, with its least and most. "First"
@@ -36,7 +36,6 @@ Result = dict[str, Any]
 OUT = Path("benchmarks/results/reading.json")
 HOME = Path("build/bench-reading")
 SHARDS = 16
-PASSES = 3
 FIELD = {**CONTESTANTS, **PEERS}
 LIMIT = {1: "limit", 2: "limit-2"}
 OURS = {1: "ours", 2: "ours-2"}
@@ -92,11 +91,10 @@ def measured(names: Sequence[str], folder: Path, rounds: int) -> Result:
             field[who], took[who] = process, []
         for number, order in enumerate(rotations(list(field), rounds), 1):
             for who in order:
-                took[who].append(field[who].turn(seed=number, passes=PASSES, check=False))
+                took[who].append(field[who].turn(seed=number, passes=FIELD[who].passes, check=False))
     return {
         "about": f"{SIDE}x{SIDE}x3 uint8, batches of {BATCH}, from shards in the page cache to ready batches",
         "samples": proof[0] if proof else 0,
-        "passes": PASSES,
         "rounds": rounds,
         "machine": machine(),
         "contestants": compared(took),
@@ -119,6 +117,7 @@ def compared(took: dict[str, list[Result]]) -> dict[str, Result]:
         who: {
             "order": FIELD[who].order,
             "cores": FIELD[who].cores,
+            "passes": FIELD[who].passes,
             "clock": clock(who),
             "samples_per_second": spread(rates[who]),
             "bytes_per_second": round(statistics.median(rates[who]) * SIZE),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cluster.mistake import UserError
 from preprocessing.buffers import Buffers
 from preprocessing.cache import Cache
-from preprocessing.shard_files import Part, ShardFiles
+from preprocessing.shard_files import ShardFiles
 from preprocessing.shards import Shards
 
 Rows = Sequence[int] | NDArray[np.int64]
@@ -89,11 +89,12 @@ class Reader:
 
     def _fill(self, at: NDArray[np.int64], columns: Mapping[str, Arrays]) -> None:
         shards = self._shard[at].tolist()
-        parts: list[Part] = []
+        offsets: list[int] = []
+        memories: list[memoryview] = []
         for name, arrays in columns.items():
-            offsets = self._lying[name].offsets[at].tolist()
-            parts += map(Part, shards, offsets, pieces(arrays))
-        self._files.fill(parts)
+            offsets += self._lying[name].offsets[at].tolist()
+            memories += pieces(arrays)
+        self._files.fill(shards * len(columns), offsets, memories)
 
     def _texts(self, column: str) -> list[str]:
         table = self.shards.index(["split", column])
@@ -126,7 +127,12 @@ class Lying:
     def common(self, at: NDArray[np.int64]) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
         """The type and shape that all these rows have; none where they differ, or where there is no row."""
         dtypes, shapes = picked(self.dtypes, at), picked(self.shapes, at)
-        if not len(at) or (dtypes != dtypes[0]).any() or (shapes != shapes[0]).any():
+        if (
+            not len(at)
+            or len(dtypes) + len(shapes) > 2
+            and (dtypes != dtypes[0]).any()
+            or (shapes != shapes[0]).any()
+        ):
             return None
         return self.names[dtypes[0]], tuple(shapes[0].tolist())
 
@@ -153,7 +159,7 @@ def pieces(arrays: Arrays) -> list[memoryview]:
         return [array.reshape(-1).view(np.uint8).data for array in arrays]
     whole = arrays.reshape(-1).view(np.uint8).data
     size = len(whole) // len(arrays)
-    return [whole[begin : begin + size] for begin in range(0, size * len(arrays), size)] if size else []
+    return [whole[at * size : (at + 1) * size] for at in range(len(arrays))]
 
 
 def lying(column: pa.ChunkedArray, modalities: Sequence[str], rows: NDArray[np.int64]) -> dict[str, Lying]:

@@ -44,20 +44,23 @@ class ShardFiles:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    def fill(self, parts: Sequence[Part]) -> None:
-        """Read every part into its memory.
+    def fill(self, shards: Sequence[int], offsets: Sequence[int], memories: Sequence[memoryview]) -> None:
+        """Read into every memory what lies at its offset of its shard.
 
         Raises:
             UserError: a shard is gone, or not as long as the manifest says.
         """
-        self._touch({part.shard for part in parts if self._files[part.shard] == UNTOUCHED})
-        away: list[Part] = []
-        for part in parts:
-            file = self._files[part.shard]
-            if file >= 0:
-                self._read(file, part)
-            elif file == AWAY or not self._read_once(part):
-                away.append(part)
+        self._touch({shard for shard in set(shards) if self._files[shard] == UNTOUCHED})
+        others: list[Part] = []
+        # 20 us go by while 150 KB are copied: what this loop does for each sample shows.
+        files, preadv = self._files, os.preadv
+        for shard, offset, memory in zip(shards, offsets, memories, strict=True):
+            file = files[shard]
+            if file < 0:
+                others.append(Part(shard, offset, memory))
+            elif preadv(file, (memory,), offset) != len(memory):
+                self._read(file, Part(shard, offset, memory))
+        away = [part for part in others if files[part.shard] != UNKEPT or not self._read_once(part)]
         if away:
             self._each(self._fetch, joined(away))
 
@@ -149,7 +152,7 @@ class ShardFiles:
             )
 
     def _read(self, file: int, part: Part) -> None:
-        got = os.preadv(file, (part.memory,), part.offset)
+        got = 0
         while got < len(part.memory):
             more = os.preadv(file, (part.memory[got:],), part.offset + got)
             if not more:
