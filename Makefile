@@ -18,14 +18,14 @@ demo: .venv/installed  ## raw files to a registered model, on 1,797 handwritten 
 	@echo "(perceiver lies in $(BIN); put it on the PATH with: source $(BIN)/activate)"
 
 test: .venv/tested check  ## set up and run all tests
-	$(BIN)/pytest -m "ray or data or whole or gpu or slow"
+	$(BIN)/pytest -m "ray or data or whole or gpu or slow or s3"
 
 check: .venv/tested  ## style, types, floors between the rooms, and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest -n 2 -m "not (ray or data or whole or gpu or slow)"
+	$(BIN)/pytest -n 2 -m "not (ray or data or whole or gpu or slow or s3)"
 
 bench: .venv/tested  ## the figures of the README, measured again (hours)
 	$(BIN)/python -m benchmarks.answers
@@ -43,6 +43,12 @@ clean:  ## forget what the demo made; the virtual environment stays
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-.venv/tested: .venv/bin/python pyproject.toml constraints.txt
+# The S3 server of the tests has an environment of its own: it is no part of the product.
+.venv/s3/installed: .venv/bin/python constraints.txt
+	$(BIN)/python -m venv .venv/s3
+	.venv/s3/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt swift
+	touch $@
+
+.venv/tested: .venv/bin/python .venv/s3/installed pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch .venv/installed $@

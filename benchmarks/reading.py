@@ -3,10 +3,10 @@
     python -m benchmarks.reading [WHO ...] [--samples 4000] [--rounds 7] [--out FILE]
 
 Samples are 224x224x3 bytes of noise, a batch is 64 of them in one uint8 array [B, 224, 224, 3]. In each round
-every tool opens its files anew and reads all samples three times (Ray Data once), mixed as well as it can. All
-files are in the page cache (600 MB a format). Each contestant has a process of its own, bound to one core
-("-2": two threads on two cores). Rounds are interleaved: each runs every contestant once, in rotated order; the
-first one is not counted, it proves that all read the same samples.
+every tool opens its files anew and reads all samples three times (Ray Data once), mixed as well as it can.
+All files are in the page cache (600 MB a format). Each contestant has a process of its own, bound to one core
+("-2": two threads on two cores). Rounds are interleaved: each runs every contestant once, in rotated order;
+the first one is not counted, it proves that all read the same samples.
 
 Rates are samples a second of CPU time (robust on a busy machine), on the clock for two cores and for Ray,
 whose work is done by other processes. A ratio is the median over the rounds, with its least and most. "First"

@@ -12,7 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from preprocessing.shards import FORMAT, INDEX, MANIFEST, QUARANTINE, Shards, seal
+from preprocessing.shards import (
+    FORMAT,
+    INDEX,
+    INDEX_COLUMNS,
+    MANIFEST,
+    QUARANTINE,
+    QUARANTINE_COLUMNS,
+    Shards,
+    seal,
+)
 from preprocessing.tar import TarWriter
 
 
@@ -27,14 +36,6 @@ class Given:
     """Its class, or several separated by `;`."""
 
 
-ARRAY = [("modality", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())),
-         ("offset", pa.int64()), ("length", pa.int64())]  # fmt: skip
-COLUMNS = pa.schema(
-    [(name, pa.string()) for name in ("key", "split", "label", "shard", "source", "source_sha256")]
-    + [("arrays", pa.list_(pa.struct(ARRAY)))]
-)
-
-
 def write(
     place: Path, generations: Sequence[Sequence[Given]], *, shard_size: int = 10, several: bool = False
 ) -> Shards:
@@ -44,6 +45,7 @@ def write(
     modalities = list(every[0].arrays)
     manifest: dict[str, Any] = {
         "format": FORMAT,
+        "number": len(parts) - 1,
         "parent": "",
         "several": several,
         "classes": sorted({name for one in every for name in one.label.split(";") if name}),
@@ -51,10 +53,13 @@ def write(
         "found": len(every),
         "accepted_files": len(every),
         "quarantined": 0,
+        "litter": 0,
+        "unread": "",
         "settings": {"modalities": modalities},
+        "decoders": {},
         "statistics": {},
         "generations": parts,
-        "quarantine": parquet(place / QUARANTINE, "none", pa.table({"source": pa.array([], pa.string())})),
+        "quarantine": parquet(place / QUARANTINE, "none", QUARANTINE_COLUMNS.empty_table()),
     }
     manifest["digest"] = seal(manifest)
     (place / MANIFEST).write_text(json.dumps(manifest))
@@ -68,7 +73,7 @@ def generation(place: Path, number: int, given: Sequence[Given], shard_size: int
         tar, its = one_tar(place, f"{split}-g{number:04d}-{at:05d}-{'0' * 12}.tar", part)
         tars.append(tar)
         rows += its
-    index = parquet(place / INDEX, f"g{number:04d}", pa.Table.from_pylist(rows, schema=COLUMNS))
+    index = parquet(place / INDEX, f"g{number:04d}", pa.Table.from_pylist(rows, schema=INDEX_COLUMNS))
     return {"number": number, "plan": "0" * 12, "decoders": {}, "shards": tars, "index": index}
 
 

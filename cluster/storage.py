@@ -3,9 +3,10 @@
 import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -39,11 +40,18 @@ def refuse_unwritable(place: str) -> None:
     Raises:
         UserError: what is there of the path is no folder, or may not be written.
     """
+    if is_bucket(place):
+        return
     path = local_path(place)
     there = next(part for part in (path, *path.parents) if part.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "may not be written" if there.is_dir() else "is no folder"
         raise UserError(f"{place} cannot be written: {there} {why}. {ANOTHER}")
+
+
+def absolute(place: str) -> str:
+    """`place` as workers in other folders find it too."""
+    return place.rstrip("/") if is_bucket(place) else str(local_path(place))
 
 
 def local_path(place: str) -> Path:
@@ -55,8 +63,8 @@ def local_path(place: str) -> Path:
     scheme = urlparse(place).scheme
     if scheme not in ("", "file"):
         raise UserError(
-            f"{place}: places on {scheme}:// are not supported yet. Name a folder; "
-            f"on a cluster, one that all nodes mount."
+            f"{place}: this has to be a folder; on a cluster, one that all nodes mount. "
+            f"Raw files and shards may lie on s3:// too."
         )
     return Path(urlparse(place).path if scheme else place).expanduser().absolute()
 
@@ -110,6 +118,10 @@ class Store(Protocol):
         """The whole content."""
         ...
 
+    def read_stamped(self, name: str) -> tuple[bytes, int]:
+        """The whole content and its stamp, which differs from the listed one if it has changed since."""
+        ...
+
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset` on, fewer where the content ends before."""
         ...
@@ -135,12 +147,28 @@ class Store(Protocol):
         ...
 
 
+PLACES = (
+    "Name a folder, or a bucket's prefix s3://bucket/prefix on any server that speaks S3 (AWS_ENDPOINT_URL)."
+)
+FOREIGN = {
+    "gs": "Google's does at https://storage.googleapis.com, with HMAC keys: write s3://.",
+    "s3a": "Write s3://.",
+    "s3n": "Write s3://.",
+    **dict.fromkeys(("abfs", "abfss", "az", "azure", "ftp", "hdfs", "hf", "http", "https", "sftp"), ""),
+}
+
+
 def store(place: str) -> Store:
     """The store at `place`: a folder, or a bucket's prefix `s3://bucket/prefix`.
 
     Raises:
         UserError: a folder that cannot be made or written, or a URI of another kind.
     """
+    scheme = place.partition(":/")[0]
+    if scheme in FOREIGN:
+        raise UserError(
+            f"{place}: places on {scheme}:// are not supported. {PLACES} {FOREIGN[scheme]}".strip()
+        )
     if is_bucket(place):
         from cluster.bucket import Bucket
 
@@ -150,7 +178,7 @@ def store(place: str) -> Store:
 
 def is_bucket(place: str) -> bool:
     """Whether `place` lies in an object store."""
-    return place.startswith("s3://")
+    return place.startswith("s3:")
 
 
 DRAFT = ".part"
@@ -190,24 +218,36 @@ class Folder:
                 path = Path(top, name)
                 relative = path.relative_to(self.home).as_posix()
                 if relative.startswith(below):
-                    found = path.stat()
-                    yield Object(relative, found.st_size, found.st_mtime_ns)
+                    # It may be gone by now: others publish and sweep while we look.
+                    with suppress(FileNotFoundError):
+                        found = path.stat()
+                        yield Object(relative, found.st_size, found.st_mtime_ns)
 
     def size(self, name: str) -> int:
         try:
-            return (self.home / name).stat().st_size
-        except FileNotFoundError:
+            found = (self.home / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return -1
+        return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
     def read(self, name: str) -> bytes:
-        return (self.home / name).read_bytes()
+        with self.reading(name) as file:
+            return file.read()
+
+    def read_stamped(self, name: str) -> tuple[bytes, int]:
+        with self.reading(name) as file:
+            # In this order, a change while it is read shows in the stamp too.
+            return file.read(), os.fstat(file.fileno()).st_mtime_ns
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
-        with (self.home / name).open("rb") as file:
+        with self.reading(name) as file:
             return os.pread(file.fileno(), length, offset)
 
-    def reading(self, name: str) -> AbstractContextManager[BinaryIO]:
-        return (self.home / name).open("rb")
+    def reading(self, name: str) -> BinaryIO:
+        try:
+            return (self.home / name).open("rb")
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise FileNotFoundError(f"{self.home / name} is no file") from error
 
     @contextmanager
     def draft(self) -> Generator[FolderDraft]:
@@ -229,7 +269,8 @@ class Folder:
             draft.publish(name)
 
     def remove(self, name: str) -> None:
-        (self.home / name).unlink(missing_ok=True)
+        with suppress(NotADirectoryError, IsADirectoryError):
+            (self.home / name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         for path in self.home.iterdir():

@@ -1,7 +1,6 @@
 """Why each stage would run, and what cannot be done at all: found out in seconds, before Ray starts."""
 
 import json
-from collections import Counter
 
 from cluster import session
 from cluster.mistake import UserError
@@ -24,15 +23,13 @@ def look_ahead(settings: RunSettings) -> Reasons:
         UserError: something is in the way.
     """
     refuse_unwritable(settings.workspace)
+    refuse_unwritable(settings.shards)
     session.check(settings.cluster)
     tracking.check(settings.tracking_uri)
-    planned, reason = job.check(settings.data, settings.shards)
-    if planned:
-        counts = Counter({work.split: 0 for work in planned.works})
-        for work in planned.works:
-            counts[work.split] += len(work.samples)
-        _refuse_batch(settings, counts["train"])
-        refuse_no_test(counts["test"])
+    survey, reason = job.check(settings.data, settings.shards)
+    if survey:
+        _refuse_batch(settings, survey.counts["train"])
+        refuse_no_test(survey.counts["test"])
         refuse_model(settings)
         later = "the shards come first"
         return {"shard": reason, "train": later, "evaluate": later, "register": later}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.storage import is_bucket
 from pipelines.progress import Advance
 from pipelines.settings import RunSettings
 from preprocessing.cache import Cache
@@ -30,9 +29,8 @@ def probabilities(
     ray.data.DataContext.get_current().enable_progress_bars = False
     samples, batch = shards.counts[split], settings.train.batch
     device = "cuda" if settings.cluster.gpus_per_worker else "cpu"
-    place = shards.place if is_bucket(shards.place) else str(Path(shards.place).absolute())
     cache = Cache.of(settings.data)
-    asked = Asked(place, shards.digest, split, cache, str(description), str(weights), device)
+    asked = Asked(shards.place, shards.digest, split, cache, str(description), str(weights), device)
     rows: Any = ray.data.range(samples, override_num_blocks=-(-samples // batch))
     answers = rows.map_batches(
         answer,

@@ -16,7 +16,7 @@ import tyro
 
 from cluster.mistake import UserError
 from cluster.settings import ClusterSettings
-from cluster.storage import local_path
+from cluster.storage import absolute, local_path
 from perceiver.settings import PRESETS, ModelSettings, TrainSettings
 from preprocessing.settings import DataSettings
 
@@ -73,11 +73,12 @@ class RunSettings:
     @property
     def shards(self) -> str:
         """The place of the shards: `data.shards`, or a folder of the workspace."""
-        return str(local_path(self.data.shards) if self.data.shards else self.root / "shards")
+        return absolute(self.data.shards) if self.data.shards else str(self.root / "shards")
 
     def placed(self) -> "RunSettings":
         """The same settings with absolute places: workers run in other folders."""
-        data = replace(self.data, raw=str(local_path(self.data.raw)), shards=self.shards)
+        labels = absolute(self.data.labels) if self.data.labels else None
+        data = replace(self.data, raw=absolute(self.data.raw), labels=labels, shards=self.shards)
         return replace(self, workspace=str(self.root), data=data)
 
     @property

@@ -30,8 +30,8 @@ def run(settings: RunSettings) -> ModelVersion:
 
 def shard(settings: RunSettings) -> tuple[Shards, bool]:
     """The shards of the raw files, and whether they were up to date."""
-    planned, reason = job.check(settings.data, settings.shards)
-    if planned is None:
+    survey, reason = job.check(settings.data, settings.shards)
+    if survey is None:
         shards = Shards.open(settings.shards)
         say(f"shard: up to date, {_counts(shards)} in {settings.shards}")
         return shards, True

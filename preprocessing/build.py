@@ -1,31 +1,41 @@
 """One shard, from raw files to its published name, inside one task.
 
-The tar is written beside its final name, flushed to the disk and renamed; the sidecar in `parts/` is
-written last and is the only mark that the shard is finished.
+The tar is a draft until it is whole; the sidecar beside the plan's file in `.work/` is written last and is
+the only mark that the shard is finished.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from types import MappingProxyType
+from typing import Any
 
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
-from cluster.storage import whole_file, write_whole
+from cluster.storage import Store, store
 from preprocessing import source, statistics
 from preprocessing.decoders.table import DECODERS, Decoder
 from preprocessing.inventory import ending, printable
-from preprocessing.plan import Part, Sample, Work, digest
+from preprocessing.plan import Work
+from preprocessing.raw import Changed, Entry, Raw, raw
 from preprocessing.refusal import Refusal, Refused
+from preprocessing.samples import Part, Sample, digest
 from preprocessing.settings import DataSettings, Modality
+from preprocessing.shards import INDEX_COLUMNS
 from preprocessing.statistics import Sums
+from preprocessing.tables import HashedFile, replace_table
 from preprocessing.tar import TarWriter
 
-PARTS = ".parts"
+WORK = ".work"
+
+Watch = Callable[[str], None]
+"""Told the path of a file before it is decoded, and nothing after."""
+
+NOTHING: Mapping[str, Refused] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,71 +49,165 @@ class Accepted:
     arrays: dict[str, NDArray[Any]]
 
 
-class HashedFile:
-    """A file that knows the sha256 of what was written to it."""
+@dataclass(frozen=True, kw_only=True)
+class Faulty:
+    """A sample that was refused."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.sha256 = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: Any) -> None:
-        self.file.write(data)
-        self.sha256.update(data)
-        self.size += len(data)
+    key: str
+    """Follows from the content; empty where that could not be read."""
+    refused: list[Refusal]
+    """One for each of its files."""
 
 
-def build_shard(work: Work, settings: DataSettings, root: Path, place: Path) -> dict[str, int]:
-    """Read, decode, write, publish; returns the number of samples planned, accepted and files refused."""
+class Decoding:
+    """How the files of one task become arrays."""
+
+    def __init__(
+        self, settings: DataSettings, told: Mapping[str, Refused] = NOTHING, watch: Watch = lambda _: None
+    ) -> None:
+        self.settings = settings
+        self.raw: Raw = raw(settings.raw)
+        self.told = told
+        self.watch = watch
+
+    def array(self, part: Part, data: bytes, identity: str) -> NDArray[Any]:
+        """The stored array; a file that is known to crash or hang its decoder does not reach it."""
+        if part.path in self.told:
+            raise self.told[part.path]
+        self.watch(part.path)
+        try:
+            return decode(part, data, identity, self.settings)
+        finally:
+            self.watch("")
+
+    def content(self, part: Part) -> bytes:
+        """The file's content, as it was when the plan was made.
+
+        Raises:
+            Refused: it cannot be read.
+            UserError: it changed since.
+        """
+        try:
+            return self.raw.read(Entry(part.path, part.size, part.stamp), self.settings.max_bytes)
+        except Changed:
+            raise UserError(
+                f"{printable(f'{self.settings.raw}/{part.path}')} changed while it was read. "
+                f"Shard again when nothing writes to the raw files; finished shards are kept."
+            ) from None
+
+
+def build_planned(name: str, settings: DataSettings, place: str) -> dict[str, Any]:
+    """Build the shard whose plan lies at the place, unless an earlier try of this task has."""
+    home = store(place)
+    text = home.read(plan_name(name))
+    if (sidecar := finished(home, name, text)) is not None:
+        return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
+    return build_shard(Work.of(text), settings, place)
+
+
+def finished(home: Store, name: str, text: bytes) -> dict[str, Any] | None:
+    """The sidecar of a shard that is there, whole, and built from the raw files as the plan's text says."""
+    try:
+        sidecar = json.loads(home.read(sidecar_name(name)))
+        whole = home.size(sidecar["shard"]["name"]) == sidecar["shard"]["bytes"]
+        return sidecar if whole and sidecar["token"] == token(text) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def build_shard(
+    work: Work, settings: DataSettings, place: str, *, told: Mapping[str, Refused] = NOTHING,
+    watch: Watch = lambda _: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Read, decode, write, publish; returns the number of samples planned and files refused.
+
+    `told` are files that are refused without decoding them; `watch` is told what is being decoded.
+    """
+    home, decoding = store(place), Decoding(settings, told, watch)
     rows: list[dict[str, Any]] = []
+    keys: list[str] = []
+    accepted_files = 0
     refused: list[Refusal] = []
     sums: Sums = {}
-    accepted_files = 0
-    with whole_file(place / f"{work.name}.tar") as plain:
-        file = HashedFile(plain)
+    with home.draft() as draft:
+        file = HashedFile(draft.file)
         tar = TarWriter(file)  # pyright: ignore[reportArgumentType]
         for sample in work.samples:
-            outcome = read_sample(sample, settings, root)
-            if isinstance(outcome, Accepted):
-                rows.append(add_sample(tar, work, sample, outcome))
-                accepted_files += len({part.path for part in sample.parts})
-                if work.split == "train":
-                    for modality, array in outcome.arrays.items():
-                        statistics.add_array(sums, modality, array)
-            else:
-                refused += outcome
+            outcome = read_sample(sample, decoding)
+            keys.append(outcome.key)
+            if isinstance(outcome, Faulty):
+                refused += outcome.refused
+                continue
+            rows.append(add_sample(tar, work, sample, outcome))
+            accepted_files += len({part.path for part in sample.parts})
+            if work.split == "train":
+                for modality, array in outcome.arrays.items():
+                    statistics.add_array(sums, modality, array)
         tar.finish()
+        draft.publish(f"{work.name}.tar")
     sidecar = {
-        "token": work.token(),
+        "token": token(work.text()),
         "shard": {"name": f"{work.name}.tar", "sha256": file.sha256.hexdigest(), "bytes": file.size,
                   "samples": len(rows)},
+        "keys": keys,
         "accepted_files": accepted_files,
-        "rows": rows,
         "refused": [asdict(one) for one in refused],
         "sums": sums,
     }  # fmt: skip
-    write_whole(place / PARTS / f"{work.name}.json", json.dumps(sidecar).encode())
+    replace_table(home, rows_name(work.name), pa.Table.from_pylist(rows, schema=INDEX_COLUMNS))
+    home.write(sidecar_name(work.name), json.dumps(sidecar).encode())
     return {"planned": len(work.samples), "refused": len(refused)}
+
+
+def plan_name(shard: str) -> str:
+    """Where a shard's part of the plan lies until the version is committed."""
+    return f"{WORK}/{shard}.plan.json"
+
+
+def sidecar_name(shard: str) -> str:
+    """Where the mark lies that a shard is finished, with what there is to say of it."""
+    return f"{WORK}/{shard}.done.json"
+
+
+def rows_name(shard: str) -> str:
+    """Where a finished shard's rows of the index lie."""
+    return f"{WORK}/{shard}.rows.parquet"
+
+
+def token(text: bytes) -> str:
+    """Recognises the raw files that a shard is built from, by size and stamp."""
+    return hashlib.sha256(text).hexdigest()
 
 
 def add_sample(tar: TarWriter, work: Work, sample: Sample, accepted: Accepted) -> dict[str, Any]:
     """Append the sample's members; returns its row of the index."""
-    label = printable(sample.label)
-    arrays = [asdict(tar.add_array(accepted.key, *item)) for item in accepted.arrays.items()]
-    facts = {"label": label, "source": accepted.source, "sources": accepted.sources, "split": work.split}
+    stored = [tar.add_array(accepted.key, *item) for item in accepted.arrays.items()]
+    facts: dict[str, Any] = {"label": sample.label, "source": accepted.source, "sources": accepted.sources,
+                             "split": work.split}  # fmt: skip
+    if sample.extras:
+        facts["extras"] = sample.extras
     tar.add_text(accepted.key, "json", json.dumps(facts, ensure_ascii=False))
     return {
         "key": accepted.key,
         "split": work.split,
-        "label": label,
+        "label": sample.label,
         "shard": f"{work.name}.tar",
         "source": accepted.source,
         "source_sha256": accepted.source_sha256,
-        "arrays": arrays,
-    }
+        "arrays": [
+            {
+                "modality": one.modality,
+                "dtype": one.dtype,
+                "shape": one.shape,
+                "offset": one.offset,
+                "length": one.length,
+            }
+            for one in stored
+        ],
+    }  # fmt: skip  (asdict would take a tenth of the time of a small picture)
 
 
-def read_sample(sample: Sample, settings: DataSettings, root: Path) -> Accepted | list[Refusal]:
+def read_sample(sample: Sample, decoding: Decoding) -> Accepted | Faulty:
     """All modalities of a sample, or one refusal for each of its files."""
     contents: dict[str, bytes] = {}
     arrays: dict[str, NDArray[Any]] = {}
@@ -111,18 +215,20 @@ def read_sample(sample: Sample, settings: DataSettings, root: Path) -> Accepted 
     for part in sample.parts:
         try:
             if part.path not in contents:
-                contents[part.path] = read_file(part, root)
-            arrays[part.modality] = decode(part, contents[part.path], sample.identity, settings)
+                contents[part.path] = decoding.content(part)
+            arrays[part.modality] = decoding.array(part, contents[part.path], sample.identity)
         except Refused as fault:
             faults.setdefault(part.path, refusal(part, fault))
+    hashes = {path: hashlib.sha256(data).hexdigest() for path, data in contents.items()}
+    key = sample_key(hashes) if len(hashes) == len({part.path for part in sample.parts}) else ""
     if faults:
         culprits = ", ".join(fault.modality for fault in faults.values())
         rest = Refused("incomplete", f"the sample's {culprits} was refused")
-        return [*({part.path: refusal(part, rest) for part in sample.parts} | faults).values()]
-    hashes = {path: hashlib.sha256(data).hexdigest() for path, data in contents.items()}
+        refused = {part.path: refusal(part, rest) for part in sample.parts} | faults
+        return Faulty(key=key, refused=[*refused.values()])
     first = sample.parts[0]
     return Accepted(
-        key=sample_key(hashes),
+        key=key,
         source=printable(first.path),
         source_sha256=hashes[first.path],
         sources={part.modality: printable(part.path) for part in sample.parts},
@@ -130,28 +236,14 @@ def read_sample(sample: Sample, settings: DataSettings, root: Path) -> Accepted 
     )
 
 
-def read_file(part: Part, root: Path) -> bytes:
-    """The file's content, as it was when the plan was made.
-
-    Raises:
-        Refused: it cannot be read.
-        UserError: it changed since.
-    """
-    path = root / part.path
+def key_of(sample: Sample, decoding: Decoding) -> str:
+    """The sample's key from its files' content, without decoding them; empty where one cannot be read."""
     try:
-        data = source.read(path)
-    except FileNotFoundError:
-        data = b""
-    except Refused as fault:
-        if fault.reason != "empty" or part.size == 0:
-            raise
-        data = b""
-    if len(data) != part.size:
-        raise UserError(
-            f"{printable(str(path))} changed while it was read: {part.size} bytes were found at first, now "
-            f"{len(data)}. Shard again when nothing writes to the raw folder; finished shards are kept."
+        return sample_key(
+            {part.path: hashlib.sha256(decoding.content(part)).hexdigest() for part in sample.parts}
         )
-    return data
+    except Refused:
+        return ""
 
 
 def decode(
@@ -162,7 +254,7 @@ def decode(
     decoders: Mapping[Modality, Decoder] = DECODERS,
 ) -> NDArray[Any]:
     """The stored array; whatever a decoder stumbles over is the file's fault, not the job's."""
-    seed = int.from_bytes(digest("points", identity)[:8], "big")
+    seed = int.from_bytes(digest("points", os.fsencode(identity))[:8], "big")
     content = source.Source(data=data, suffix=ending(part.path), seed=seed)
     try:
         return decoders[part.modality].decode(content, getattr(settings, part.modality))

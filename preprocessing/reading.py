@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
 from preprocessing.buffers import Buffers
 from preprocessing.cache import Cache
+from preprocessing.columns import compute
 from preprocessing.shard_files import ShardFiles
 from preprocessing.shards import Shards
 
@@ -127,12 +127,7 @@ class Lying:
     def common(self, at: NDArray[np.int64]) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
         """The type and shape that all these rows have; none where they differ, or where there is no row."""
         dtypes, shapes = picked(self.dtypes, at), picked(self.shapes, at)
-        if (
-            not len(at)
-            or len(dtypes) + len(shapes) > 2
-            and (dtypes != dtypes[0]).any()
-            or (shapes != shapes[0]).any()
-        ):
+        if not len(at) or not (alike(dtypes) and alike(shapes)):
             return None
         return self.names[dtypes[0]], tuple(shapes[0].tolist())
 
@@ -145,7 +140,12 @@ class Lying:
 
 def once(column: NDArray[Any]) -> NDArray[Any]:
     """The first row alone where all rows are the same."""
-    return column[:1].copy() if len(column) and (column == column[0]).all() else column
+    return column[:1].copy() if len(column) and alike(column) else column
+
+
+def alike(column: NDArray[Any]) -> bool:
+    """Whether all rows are the same; there is at least one."""
+    return len(column) == 1 or bool((column == column[0]).all())
 
 
 def picked(column: NDArray[Any], at: NDArray[np.int64]) -> NDArray[Any]:
@@ -201,7 +201,7 @@ def lying_at(flat: pa.StructArray, at: NDArray[np.int64]) -> Lying:
 def codes(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int32], list[str]]:
     """A column of texts as places in a list of them."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    encoded: Any = pc.call_function("dictionary_encode", [whole])
+    encoded: Any = compute.dictionary_encode(whole)
     return numbers(encoded.indices), encoded.dictionary.to_pylist()
 
 

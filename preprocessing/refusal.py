@@ -7,6 +7,8 @@ Reason = Literal[
     "empty",  # zero bytes
     "truncated",  # ends before its header or its own counts say
     "corrupt",  # its decoder failed on the content
+    "crashed",  # its decoder took the whole process down, twice
+    "timeout",  # its decoder took longer than data.decoder_seconds
     "not_media",  # the content is no file of this modality, whatever the name says
     "bad_header",  # a header whose values cannot be: rate 0, 0 bits
     "too_large",  # over a stated limit; refused before memory is taken
@@ -20,6 +22,8 @@ Reason = Literal[
     "unsupported",  # no decoder, or no class folder
     "not_asked",  # a modality that data.modalities does not name
     "incomplete",  # the sample lacks another modality, or that one was refused
+    "unlabelled",  # the label table does not name it
+    "missing",  # the label table names it, and there is no such file
     "ambiguous",  # several files of one modality for one sample of several modalities
 ]
 

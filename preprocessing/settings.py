@@ -90,24 +90,36 @@ class VideoSettings:
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
     raw: str
-    """Folder of the raw files: `[split/]class/file`; split folders are train, val and test."""
+    """Raw files, a folder or `s3://bucket/prefix`: `[split/]class/file`; split folders are train, val and
+    test."""
+    labels: str | None = None
+    """CSV or Parquet table that gives the labels instead of class folders: columns path and label (or labels,
+    separated by `;`), split where it decides that, and any extras; a file or `s3://bucket/name`."""
     modalities: tuple[Modality, ...] = ("image",)
     """What a sample holds; several are joined by the file's path without its extension."""
     shards: str | None = None
-    """Folder of the shards; unset, `shards` in the workspace."""
+    """Place of the shards, a folder or `s3://bucket/prefix`; unset, `shards` in the workspace."""
     shard_size: int = 1000
     """Samples planned per shard: exactly this many, fewer only in the last of a split."""
     val: float = 0.1
     """Share drawn for validation (0 to 1) where the raw folder has no `val/`."""
     test: float = 0.1
     """Share drawn for the test (0 to 1) where the raw folder has no `test/`."""
+    max_refused: float = 0.05
+    """Share of refused files (0 to 1) above which sharding stops; 1.0 never stops."""
+    verify_content: bool = False
+    """Tell whether known files changed by their content, not by size and time (or ETag); reads them all."""
+    max_bytes: int = 2 * 2**30
+    """Raw files larger than this are refused unread, in bytes."""
+    decoder_seconds: float = 60.0
+    """CPU seconds that one file may take to decode; then it is refused."""
+    decoder_memory: float = 4.0
+    """GiB that decoding may take in one process; a file that needs more is refused."""
     cache: str | None = None
     """Folder on each node for copies of shards from a bucket; unset, `perceiver-shards` in the system's
     folder for temporary files."""
     cache_gib: float = 50.0
-    """Most that these copies may take, in GiB; other shards are read from the bucket again and again."""
-    max_refused: float = 0.05
-    """Share of refused files (0 to 1) above which sharding stops; 1.0 never stops."""
+    """GiB that these copies may take; what is over is read by ranges."""
     image: ImageSettings = field(default_factory=ImageSettings)
     """How images are stored."""
     audio: AudioSettings = field(default_factory=AudioSettings)
@@ -118,11 +130,9 @@ class DataSettings:
     """How clips are stored."""
 
     def __post_init__(self) -> None:
-        positive(self, "shard_size")
+        positive(self, "shard_size", "max_bytes", "decoder_seconds", "decoder_memory")
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise ValueError(f"modalities must name each modality once, and at least one: {self.modalities}")
-        if not self.cache_gib >= 0:
-            raise ValueError(f"cache_gib ({self.cache_gib}) must not be less than 0; 0 keeps no copies")
         if not 0 <= self.max_refused <= 1:
             raise ValueError(f"max_refused ({self.max_refused}) is a share: it lies between 0 and 1")
         if not (self.val >= 0 and self.test >= 0 and self.val + self.test < 1):
@@ -140,7 +150,9 @@ def positive(settings: object, *names: str) -> None:
 
 def stored(settings: DataSettings) -> dict[str, Any]:
     """The settings that decide what is stored, by their name below `data.`."""
-    kept: dict[str, Any] = {"modalities": list(settings.modalities)}
+    kept: dict[str, Any] = {
+        "modalities": list(settings.modalities), "labels": "a table" if settings.labels else "folders",
+    }  # fmt: skip
     for name in ("shard_size", "val", "test"):
         kept[name] = getattr(settings, name)
     for modality in settings.modalities:

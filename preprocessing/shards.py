@@ -24,6 +24,30 @@ INDEX = "index.parquet"
 QUARANTINE = "quarantine.parquet"
 VERSIONS = "versions"
 
+RESTORE = "Restore it from a copy, or delete manifest.json and shard again: then everything is built anew."
+
+ARRAY = pa.struct(
+    [
+        ("modality", pa.string()),
+        ("dtype", pa.string()),
+        ("shape", pa.list_(pa.int64())),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+    ]
+)
+INDEX_COLUMNS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.string()),
+        ("shard", pa.string()),
+        ("source", pa.string()),
+        ("source_sha256", pa.string()),
+        ("arrays", pa.list_(ARRAY)),
+    ]
+)
+QUARANTINE_COLUMNS = pa.schema([(name, pa.string()) for name in ("source", "modality", "reason", "detail")])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tar:
@@ -72,6 +96,8 @@ class Shards:
     """Folder of the shards, or its URI."""
     digest: str
     """sha256 of the whole manifest, and through it of every byte of every shard."""
+    number: int
+    """Counts the versions, from 0; new shards carry it as their generation."""
     parent: str
     """Digest of the version before this one; empty where there is none."""
     classes: tuple[str, ...]
@@ -86,10 +112,16 @@ class Shards:
     """Files of accepted samples; a sample of several modalities may have several."""
     quarantined: int
     """Inputs refused, each a row of the quarantine."""
+    litter: int
+    """Those of them that do not count towards `max_refused`."""
+    unread: str
+    """Recognises the inputs that were refused before any was read, litter left out."""
     modalities: tuple[str, ...]
     """What every sample holds."""
     settings: dict[str, Any]
     """The settings that decided what is stored, by their name below `data.`."""
+    decoders: dict[str, str]
+    """Decoder and library versions of the newest shards, by modality; each generation has its own."""
     statistics: Sums
     """By modality of whole numbers: `count` of values per channel, exact `sum` and `sum_of_squares` per
     channel, over the training split."""
@@ -109,7 +141,7 @@ class Shards:
         try:
             manifest = opened(home, name)
             if not manifest["digest"].startswith(version):
-                name = past(version)
+                name = past_name(version)
                 manifest = opened(home, name)
         except FileNotFoundError:
             if name != MANIFEST:
@@ -123,8 +155,8 @@ class Shards:
     def of(cls, place: str, manifest: dict[str, Any]) -> "Shards":
         """The artifact that a manifest describes."""
         known = {name: manifest[name] for name in (
-            "digest", "parent", "several", "counts", "found", "accepted_files", "quarantined", "settings",
-            "statistics",
+            "digest", "number", "parent", "unread", "several", "counts", "found", "accepted_files",
+            "quarantined", "litter", "settings", "decoders", "statistics",
         )}  # fmt: skip
         generations = tuple(
             Generation(
@@ -156,7 +188,12 @@ class Shards:
         """The samples of all splits, in the order of the index."""
         home = self.store()
         tables = [table(home, INDEX, one.index, columns) for one in self.generations]
-        return pa.concat_tables(tables)
+        return pa.concat_tables([INDEX_COLUMNS.empty_table().select(columns or INDEX_COLUMNS.names), *tables])
+
+    def missing(self) -> list[str]:
+        """Shards that are not there in full, without their ending."""
+        sizes = {found.name: found.size for found in self.store().list() if "/" not in found.name}
+        return [tar.name.removesuffix(".tar") for tar in self.tars if sizes.get(tar.name) != tar.bytes]
 
     def refused(self) -> pa.Table:
         """The quarantine."""
@@ -175,10 +212,8 @@ def table(home: Store, folder: str, part: Table, columns: list[str] | None) -> p
         except FileNotFoundError:
             continue
         except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(
-                f"{home.place}/{name} is damaged ({error}). Remove it and shard again; it is made anew."
-            ) from error
-    raise UserError(f"{home.place}/{folder}/{part.name} is gone. Shard again; it is made anew.")
+            raise UserError(f"{home.place}/{name} is damaged ({error}). {RESTORE}") from error
+    raise UserError(f"{home.place}/{folder}/{part.name} is gone. {RESTORE}")
 
 
 def rows(home: Store, name: str, columns: list[str] | None) -> pa.Table:
@@ -201,18 +236,18 @@ def opened(home: Store, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}). Delete it and shard again.") from error
+        raise UserError(f"{path} cannot be read ({error}). {RESTORE}") from error
     if manifest.get("format") != FORMAT:
         raise UserError(
             f"{path} is of format {manifest.get('format')}; this version reads format {FORMAT}. "
             f"Name another folder with data.shards, or delete that one and shard again."
         )
     if seal(manifest) != manifest.get("digest"):
-        raise UserError(f"{path} is damaged: its digest does not fit. Delete it and shard again.")
+        raise UserError(f"{path} is damaged: its digest does not fit. {RESTORE}")
     return manifest
 
 
-def past(version: str) -> str:
+def past_name(version: str) -> str:
     """Name of an earlier version's manifest."""
     return f"{VERSIONS}/{version[:12]}.json"
 

@@ -9,17 +9,28 @@ Sums = dict[str, dict[str, Any]]
 """By modality: `count` of values per channel, their `sum` and `sum_of_squares` per channel."""
 
 
-def add_array(sums: Sums, modality: str, array: NDArray[Any]) -> None:
-    """Add an array whose last axis is its channels; of floats there are no exact sums."""
+FOLD = 256
+
+
+def add_array(sums: Sums, modality: str, array: NDArray[Any], sign: int = 1) -> None:
+    """Add an array whose last axis is its channels, or take it away; of floats there are no exact sums."""
     if array.dtype.kind not in "iu":
         return
     values = array.reshape(-1, array.shape[-1])
     squares = np.square(values, dtype=np.int32)
     add(sums, {modality: {
-        "count": len(values),
-        "sum": values.sum(axis=0, dtype=np.int64).tolist(),
-        "sum_of_squares": squares.sum(axis=0, dtype=np.int64).tolist(),
+        "count": sign * len(values),
+        "sum": (sign * total(values)).tolist(),
+        "sum_of_squares": (sign * total(squares)).tolist(),
     }})  # fmt: skip
+
+
+def total(values: NDArray[Any]) -> NDArray[np.int64]:
+    """The sum over the rows, folded into long ones: twenty times as fast as over rows of three numbers."""
+    count, channels = values.shape
+    cut = count - count % FOLD
+    folded = values[:cut].reshape(-1, FOLD * channels).sum(axis=0, dtype=np.int64)
+    return folded.reshape(FOLD, channels).sum(axis=0) + values[cut:].sum(axis=0, dtype=np.int64)
 
 
 def add(sums: Sums, more: Sums) -> None:

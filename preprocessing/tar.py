@@ -1,7 +1,8 @@
 """A tar whose bytes depend on nothing but its members: USTAR, fixed owner, mode and time.
 
-`tarfile` makes each header; the members are written here, because `tarfile.addfile` keeps a list of them
-and NumPy's own header is to be known, for the offset of the data behind it.
+`tarfile` makes one header, of which each member's differs in name, size and checksum alone; the members are
+written here, because `tarfile.addfile` keeps a list of them and NumPy's own header is to be known, for the
+offset of the data behind it.
 """
 
 import io
@@ -60,9 +61,7 @@ class TarWriter:
         self.file.write(bytes(2 * BLOCK))
 
     def _open(self, name: str, size: int) -> int:
-        member = tarfile.TarInfo(name)
-        member.size = size
-        self.file.write(member.tobuf(tarfile.USTAR_FORMAT))
+        self.file.write(header(name.encode(), size))
         self.offset += BLOCK
         return self.offset
 
@@ -70,6 +69,29 @@ class TarWriter:
         rest = -size % BLOCK
         self.file.write(bytes(rest))
         self.offset += size + rest
+
+
+# Name 0 to 100, size 124 to 136, checksum 148 to 156, which counts as blanks while it is summed.
+BLANK = bytearray(tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT))
+BLANK[124:136], BLANK[148:156] = bytes(12), b" " * 8
+BLANK_SUM = sum(BLANK)
+LONGEST_NAME = 100
+LARGEST = 8**11 - 1
+
+
+def header(name: bytes, size: int) -> bytes:
+    """The block before a member.
+
+    Raises:
+        ValueError: the name is longer than 100 bytes, or the member larger than 8 GiB.
+    """
+    if len(name) > LONGEST_NAME or size > LARGEST:
+        raise ValueError(f"{name!r} of {size} bytes does not fit into a USTAR header")
+    block, digits = BLANK.copy(), b"%011o\0" % size
+    block[: len(name)] = name
+    block[124:136] = digits
+    block[148:156] = b"%06o\0 " % (BLANK_SUM + sum(name) + sum(digits))
+    return bytes(block)
 
 
 @lru_cache(maxsize=1024)

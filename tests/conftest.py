@@ -7,16 +7,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from s3_server import ENVIRONMENT, Access, s3_server
 from small_runs import Command, draw_pictures
 
 from cluster.settings import ClusterSettings
 from perceiver.settings import ModelSettings, TrainSettings
 from pipelines.settings import RunSettings
-from preprocessing.build import build_shard
 from preprocessing.job import shard_with
-from preprocessing.plan import Work
 from preprocessing.settings import DataSettings, ImageSettings
 from preprocessing.shards import Shards
 
@@ -134,11 +134,7 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def shards(settings: RunSettings) -> Shards:
     """The shards of the small run, built in this process."""
 
-    def build(works: list[Work], data: DataSettings, root: Path, home: Path) -> Iterator[int]:
-        for work in works:
-            yield build_shard(work, data, root, home)["planned"]
-
-    return shard_with(build, settings.data, settings.shards, lambda done, total: None)[0]
+    return shard_with(map, settings.data, settings.shards, lambda done, total: None)[0]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -155,3 +151,28 @@ def own_tracking_store() -> Iterator[None]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def s3_access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    """A real S3 server, for all tests."""
+    if not ENVIRONMENT.exists():
+        pytest.skip(
+            f"{ENVIRONMENT} is not there: `make .venv/s3/installed` makes the S3 server's environment"
+        )
+    with s3_server(tmp_path_factory.mktemp("s3")) as access:
+        yield access
+
+
+@pytest.fixture
+def bucket(s3_access: Access, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket's name, on a server that the usual variables point at."""
+    import boto3
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_access.environment.items():
+        monkeypatch.setenv(name, value)
+    name = f"test-{uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name

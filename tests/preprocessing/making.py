@@ -1,16 +1,14 @@
-"""Raw folders made by the tests themselves, and a builder that needs no Ray."""
+"""Raw folders made by the tests themselves."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from PIL import Image
 
-from preprocessing.build import build_shard
 from preprocessing.job import shard_with
-from preprocessing.plan import Work
 from preprocessing.settings import AudioSettings, DataSettings, ImageSettings
 from preprocessing.shards import Shards
 
@@ -43,18 +41,14 @@ def settings(root: Path, **more: object) -> DataSettings:
     return DataSettings(raw=str(root), **{**small, **more})  # pyright: ignore[reportArgumentType]
 
 
-def in_this_process(works: list[Work], asked: DataSettings, root: Path, home: Path) -> Iterator[int]:
-    """Build one shard after the other."""
-    for work in works:
-        yield build_shard(work, asked, root, home)["planned"]
-
-
 def sharded(asked: DataSettings, place: Path) -> tuple[Shards, bool]:
     """Shards without Ray."""
-    return shard_with(in_this_process, asked, str(place), lambda *_: None)
+    return shard_with(map, asked, str(place), lambda *_: None)
 
 
 def published(place: Path) -> dict[str, str]:
     """sha256 of every file that readers see."""
-    files = [path for path in place.iterdir() if path.is_file()]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    files = [path for path in place.rglob("*") if path.is_file() and ".ledger" not in path.parts]
+    return {
+        path.relative_to(place).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }

@@ -259,5 +259,3 @@ def test_the_settings_name_the_folder_and_the_bound(tmp_path: Path) -> None:
 
     assert Cache.of(settings) == Cache(tmp_path / "here", 2**29)
     assert Cache.of(replace(settings, cache=None)).folder.name == "perceiver-shards"
-    with pytest.raises(ValueError, match=r"cache_gib \(-1\) must not be less than 0"):
-        replace(settings, cache_gib=-1)

@@ -39,7 +39,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 
 def test_webdataset_alone_reads_equal_arrays(shards: Shards, tmp_path: Path) -> None:
-    paths = [str(Path(shards.place) / name) for name in shards.names]
+    paths = [str(Path(shards.place) / name) for name in [tar.name for tar in shards.tars]]
     command = [sys.executable, "-c", WEBDATASET, str(tmp_path / "out.json"), *paths]
 
     subprocess.run(command, check=True, cwd=tmp_path)
@@ -62,7 +62,7 @@ def test_webdataset_alone_reads_equal_arrays(shards: Shards, tmp_path: Path) -> 
 def test_ray_read_webdataset_gives_equal_arrays(shards: Shards, ray_session: None) -> None:
     import ray
 
-    paths = [str(Path(shards.place) / name) for name in shards.names]
+    paths = [str(Path(shards.place) / name) for name in [tar.name for tar in shards.tars]]
     foreign = {row["__key__"]: row for row in ray.data.read_webdataset(paths).iter_rows()}
 
     assert len(foreign) == 24

@@ -6,31 +6,27 @@ from pathlib import Path
 import pytest
 from making import picture, pictures
 
-from preprocessing.inventory import File, take
+from preprocessing.inventory import Inventory, take
+from preprocessing.raw import raw
+
+
+def taken(root: Path) -> Inventory:
+    return take(raw(str(root)).entries(), ("image",))
 
 
 def refused(root: Path) -> dict[str, str]:
-    return {one.source: one.reason for one in take(root, ("image",)).refused}
+    return {one["source"]: one["reason"] for one in taken(root).refused.to_pylist()}
 
 
-def test_files_are_found_with_their_split_and_class(tmp_path: Path) -> None:
+def paths(root: Path) -> list[str]:
+    return [os.fsdecode(file["stem"] + file["ending"]) for file in taken(root).files.to_pylist()]
+
+
+def test_files_are_found_with_the_split_folders_in_the_order_of_their_paths(tmp_path: Path) -> None:
     pictures(tmp_path, 1, ["train/cat", "train/dog", "test/cat"])
 
-    files = take(tmp_path, ("image",)).files
-
-    assert [(file.path, file.split, file.label) for file in files] == [
-        ("test/cat/000.png", "test", "cat"),
-        ("train/cat/000.png", "train", "cat"),
-        ("train/dog/000.png", "train", "dog"),
-    ]
-
-
-def test_a_file_deeper_than_its_class_belongs_to_it(tmp_path: Path) -> None:
-    picture(tmp_path / "cat" / "monday" / "a.png")
-
-    (file,) = take(tmp_path, ("image",)).files
-
-    assert (file.label, file.stem) == ("cat", "cat/monday/a")
+    assert taken(tmp_path).splits == ("train", "test")
+    assert paths(tmp_path) == ["test/cat/000.png", "train/cat/000.png", "train/dog/000.png"]
 
 
 def test_a_name_in_any_encoding_is_kept(tmp_path: Path) -> None:
@@ -39,9 +35,7 @@ def test_a_name_in_any_encoding_is_kept(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / "cat" / os.fsdecode(name)).touch()
 
-    files = take(tmp_path, ("image",)).files
-
-    assert sorted(os.fsencode(Path(file.path).name) for file in files) == sorted(names)
+    assert sorted(os.fsencode(Path(path).name) for path in paths(tmp_path)) == sorted(names)
 
 
 def test_a_pipe_is_refused_unopened(tmp_path: Path) -> None:
@@ -61,7 +55,7 @@ def test_links_out_of_the_folder_to_folders_and_to_nothing_are_refused(tmp_path:
     (root / "cat" / "inside.png").symlink_to("000.png")
 
     assert refused(root) == dict.fromkeys(["cat/dangling.png", "cat/out.png", "cat/self"], "not_regular")
-    assert "cat/inside.png" in [file.path for file in take(root, ("image",)).files]
+    assert "cat/inside.png" in paths(root)
 
 
 def test_litter_is_refused_and_does_not_count_towards_the_share(tmp_path: Path) -> None:
@@ -70,16 +64,16 @@ def test_litter_is_refused_and_does_not_count_towards_the_share(tmp_path: Path) 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
 
-    inventory = take(tmp_path, ("image",))
+    inventory = taken(tmp_path)
 
-    assert {one.source: one.reason for one in inventory.refused} == {
+    assert refused(tmp_path) == {
         "INDEX.csv": "unsupported",
         "extra/a.png": "unsupported",
         "train/.git/HEAD": "unsupported",
         "train/cat/.DS_Store": "unsupported",
         "train/cat/._000.png": "not_media",
     }
-    assert not any(one.counts for one in inventory.refused)
+    assert not any(inventory.refused["counts"].to_pylist())
     assert inventory.found == 7
 
 
@@ -88,7 +82,8 @@ def test_an_unknown_ending_counts_and_a_modality_not_asked_for_does_not(tmp_path
     for name in ["cat/000.txt", "cat/000.wav", "cat/noext"]:
         (tmp_path / name).write_text("x")
 
-    found = {one.source: (one.reason, one.counts) for one in take(tmp_path, ("image",)).refused}
+    rows = taken(tmp_path).refused.to_pylist()
+    found = {one["source"]: (one["reason"], one["counts"]) for one in rows}
 
     assert found == {
         "cat/000.txt": ("unsupported", True),
@@ -97,10 +92,9 @@ def test_an_unknown_ending_counts_and_a_modality_not_asked_for_does_not(tmp_path
     }
 
 
-def test_the_ending_decides_in_either_case(tmp_path: Path) -> None:
+def test_the_ending_decides_in_either_case_and_is_kept_as_it_is(tmp_path: Path) -> None:
     picture(tmp_path / "cat" / "A.PNG")
 
-    (file,) = take(tmp_path, ("image",)).files
+    (file,) = taken(tmp_path).files.to_pylist()
 
-    assert isinstance(file, File)
-    assert (file.stem, file.suffix) == ("cat/A", ".png")
+    assert (file["stem"], file["ending"]) == (b"cat/A", b".PNG")

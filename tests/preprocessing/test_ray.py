@@ -1,13 +1,13 @@
 """On Ray, the same bytes as in one process."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from making import picture, pictures, published, settings, sharded
+from making import pictures, published, settings, sharded
 
 from cluster.mistake import UserError
-from preprocessing.build import PARTS
-from preprocessing.job import check, on_ray, shard
+from preprocessing.job import on_ray, shard
 
 pytestmark = pytest.mark.ray
 
@@ -37,14 +37,12 @@ def test_ray_builds_the_same_bytes_as_one_process(tmp_path: Path, cpus: int, ray
 
 
 def test_a_users_mistake_in_a_task_comes_back_as_one(tmp_path: Path, ray_session: None) -> None:
-    asked = settings(pictures(tmp_path / "raw", 10))
-    stale, _ = check(asked, str(tmp_path / "shards"))
-    assert stale is not None
-    picture(tmp_path / "raw" / "cat" / "003.png", seed=99, size=20)
-    (tmp_path / "shards" / PARTS).mkdir(parents=True)
-
-    with pytest.raises(UserError, match="changed while it was read") as mistake:
-        list(on_ray(list(stale.works), asked, tmp_path / "raw", tmp_path / "shards"))
+    with pytest.raises(UserError, match="the disk of x is full") as mistake:
+        list(on_ray(mistaken, ["x"]))
 
     assert type(mistake.value) is UserError
     assert "Traceback" not in str(mistake.value)
+
+
+def mistaken(text: str) -> dict[str, Any]:
+    raise UserError(f"the disk of {text} is full")
