@@ -71,7 +71,7 @@ class ImageInput(Input):
 
     def collate(self, arrays: Arrays, seeds: Seeds | None) -> Raw:  # noqa: ARG002, an image is seen whole
         uniform_arrays(arrays, (self.spec.height, self.spec.width, 3), "image")
-        return Raw(torch.from_numpy(np.stack(arrays)))
+        return Raw(torch.from_numpy(arrays if isinstance(arrays, np.ndarray) else np.stack(arrays)))
 
     def augment(self, raw: Raw, seeds: Seeds, settings: TrainSettings) -> Raw:
         return raw._replace(values=augmented(raw.values[:, None], seeds, settings.image)[:, 0])

@@ -18,7 +18,7 @@ from perceiver.forms.choice import Reader, chosen, prepared
 from perceiver.forms.source import Source
 from perceiver.forms.textbook import Textbook
 from perceiver.inputs import Spec, build_input
-from perceiver.segment import Input, Raw, Segment
+from perceiver.segment import Arrays, Input, Raw, Segment
 from perceiver.settings import Form, ModelSettings, TrainSettings
 
 Sample = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
@@ -162,8 +162,15 @@ class Perceiver(nn.Module):
 
     def collate(self, samples: Sequence[Sample], seeds: Int64[Tensor, " B"] | None) -> dict[str, Raw]:
         """Stored arrays -> a batch of static shape on the CPU; seeds in training, none in evaluation."""
+        columns = {modality: [sample[modality] for sample in samples] for modality in self.inputs}
+        return self.collate_columns(columns, seeds)
+
+    def collate_columns(
+        self, columns: Mapping[str, Arrays], seeds: Int64[Tensor, " B"] | None
+    ) -> dict[str, Raw]:
+        """The same from the arrays of each modality together; one array [B, ...] of all may not be copied."""
         return {
-            modality: cast(Input, part).collate([sample[modality] for sample in samples], seeds)
+            modality: cast(Input, part).collate(columns[modality], seeds)
             for modality, part in self.inputs.items()
         }
 

@@ -14,7 +14,8 @@ from torch import Tensor, device, nn
 from perceiver.positions import Grid
 from perceiver.settings import TrainSettings
 
-Arrays = Sequence[np.ndarray[Any, np.dtype[Any]]]
+Arrays = Sequence[np.ndarray[Any, np.dtype[Any]]] | np.ndarray[Any, np.dtype[Any]]
+"""An array a sample, or one [B, ...] of all samples."""
 Seeds = Int64[Tensor, " B"]
 
 

@@ -16,6 +16,7 @@ from pipelines.predicting import probabilities
 from pipelines.progress import Advance
 from pipelines.settings import RunSettings
 from pipelines.tracking import Tracker
+from preprocessing.cache import Cache
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
 
@@ -29,7 +30,7 @@ def evaluate(
     layout = Layout.of(settings, shards.digest)
     folder = layout.checkpoints / trained.checkpoint
     found = probabilities(settings, shards, SPLIT, folder / DESCRIPTION, folder / WEIGHTS, advance)
-    reader = Reader(shards, SPLIT)
+    reader = Reader(shards, SPLIT, Cache.of(settings.data))
     labels = reader.labels
     figures, confusion = metrics(labels, found, SPLIT), Confusion.of(labels, found)
     drawn = {

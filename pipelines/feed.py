@@ -45,7 +45,9 @@ def training_feed(
         mine = ranks.slice(batch)
         rows, epochs = rows[mine], epochs[mine]
         seeds = sample_seeds(seed, torch.from_numpy(epochs), torch.from_numpy(rows))
-        return Fed(step, model.collate(reader.read(rows), seeds), _labels(reader, rows), seeds, 0.0)
+        return Fed(
+            step, model.collate_columns(reader.read_batch(rows), seeds), _labels(reader, rows), seeds, 0.0
+        )
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="feed") as pool:
         ahead: deque[Future[Fed]] = deque()
@@ -66,7 +68,7 @@ def evaluation_feed(
     rows = np.arange(len(reader))[ranks.slice(len(reader))]
     for begin in range(0, len(rows), batch):
         part = rows[begin : begin + batch]
-        yield model.collate(reader.read(part), None), _labels(reader, part)
+        yield model.collate_columns(reader.read_batch(part), None), _labels(reader, part)
 
 
 def _labels(reader: Reader, rows: NDArray[np.int64]) -> Tensor:

@@ -26,6 +26,7 @@ from pipelines.points import Point
 from pipelines.ranks import Ranks
 from pipelines.settings import RunSettings
 from pipelines.specs import specs
+from preprocessing.cache import Cache
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
 
@@ -47,7 +48,8 @@ def loop(settings: RunSettings, publish: Publish) -> None:
     learner = build_learner(settings, shards, ranks)
     begin = restore(learner, layout, settings)
     ranks.agree(begin, "the step of the newest checkpoint")
-    training, validation = Reader(shards, "train"), Reader(shards, "val")
+    cache = Cache.of(settings.data)
+    training, validation = Reader(shards, "train", cache), Reader(shards, "val", cache)
     total = settings.train.total(len(training))
     every = Every.of(settings, len(training), total)
     meter = Meter(settings, ranks)

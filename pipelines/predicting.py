@@ -4,13 +4,14 @@ import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.progress import Advance
 from pipelines.settings import RunSettings
+from preprocessing.cache import Cache
 from preprocessing.shards import Shards
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ def probabilities(
     ray.data.DataContext.get_current().enable_progress_bars = False
     samples, batch = shards.counts[split], settings.train.batch
     device = "cuda" if settings.cluster.gpus_per_worker else "cpu"
+    cache = Cache.of(settings.data)
+    asked = Asked(shards.place, shards.digest, split, cache, str(description), str(weights), device)
     rows: Any = ray.data.range(samples, override_num_blocks=-(-samples // batch))
     answers = rows.map_batches(
         answer,
-        fn_args=(shards.place, split, str(description), str(weights), device),
+        fn_args=(asked,),
         batch_size=batch,
         **({"num_gpus": 1, "concurrency": settings.cluster.workers} if device == "cuda" else {"num_cpus": 1}),
     )
@@ -48,19 +51,27 @@ def probabilities(
     return found
 
 
-def answer(
-    batch: Mapping[str, NDArray[Any]], place: str, split: str, description: str, weights: str, device: str
-) -> dict[str, NDArray[Any]]:
+class Asked(NamedTuple):
+    """What a task reads, and what answers."""
+
+    place: str
+    version: str
+    split: str
+    cache: Cache
+    description: str
+    weights: str
+    device: str
+
+
+def answer(batch: Mapping[str, NDArray[Any]], asked: Asked) -> dict[str, NDArray[Any]]:
     """Rows of the split -> their probabilities [B, K]; a Ray Data task."""
-    reader, classifier = _loaded(place, split, description, weights, device)
+    reader, classifier = _loaded(asked)
     rows = batch["id"]
     return {"row": rows, "probabilities": classifier.probabilities(reader.read(rows))}
 
 
 @lru_cache(maxsize=1)
-def _loaded(
-    place: str, split: str, description: str, weights: str, device: str
-) -> "tuple[Reader, Classifier]":
+def _loaded(asked: Asked) -> "tuple[Reader, Classifier]":
     """What a worker process needs for all of its tasks."""
     import torch
 
@@ -68,4 +79,6 @@ def _loaded(
     from preprocessing.reading import Reader
 
     torch.set_num_threads(1)  # one task a core; threads on top would stand in each other's way
-    return Reader(Shards.open(place), split), Classifier.load(description, weights, device)
+    shards = Shards.open(asked.place, asked.version)
+    classifier = Classifier.load(asked.description, asked.weights, asked.device)
+    return Reader(shards, asked.split, asked.cache), classifier

@@ -15,7 +15,6 @@ from making import pictures, sharded
 from making import settings as small
 from numpy.typing import NDArray
 
-from cluster.mistake import UserError
 from preprocessing import statistics
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
@@ -95,43 +94,6 @@ def test_the_reader_gives_what_the_files_hold(shards: Shards) -> None:
             source = reader.sources[row]
             np.testing.assert_array_equal(sample["image"], np.asarray(Image.open(raw / source)))
             assert shards.classes[reader.labels[row]] == source.split("/")[0]
-
-
-def test_rows_come_in_the_order_asked_for_as_memory_of_their_own(shards: Shards) -> None:
-    reader = Reader(shards, "train")
-    (first,), (second,) = reader.read([0]), reader.read([1])
-
-    swapped = reader.read(np.array([1, 0, 1]))
-
-    np.testing.assert_array_equal(swapped[0]["image"], second["image"])
-    np.testing.assert_array_equal(swapped[1]["image"], first["image"])
-    swapped[0]["image"][:] = 0
-    np.testing.assert_array_equal(swapped[2]["image"], second["image"])
-
-
-def test_threads_may_share_a_reader_and_processes_may_send_it(shards: Shards) -> None:
-    import pickle
-    from concurrent.futures import ThreadPoolExecutor
-
-    reader = pickle.loads(pickle.dumps(Reader(shards, "train")))
-    rows = [*range(len(reader))] * 4
-    alone = [sample["image"].tobytes() for sample in reader.read(rows)]
-    reader.close()
-
-    with ThreadPoolExecutor(8) as pool:
-        together = [*pool.map(lambda row: reader.read([row])[0]["image"].tobytes(), rows)]
-
-    assert together == alone
-
-
-def test_a_shard_cut_short_is_named(tmp_path: Path) -> None:
-    shards, _ = sharded(small(pictures(tmp_path / "raw", 10)), tmp_path / "shards")
-    reader = Reader(shards, "train")
-    for path in (tmp_path / "shards").glob("train*.tar"):
-        path.write_bytes(path.read_bytes()[:600])
-
-    with pytest.raises(UserError, match=r"train-.*\.tar ends inside a sample"):
-        reader.read(range(len(reader)))
 
 
 def test_keys_hold_no_dot_and_are_unique(shards: Shards) -> None:
