@@ -333,6 +333,14 @@ def test_sweeping_ends_the_uploads_below_the_place_and_nothing_else(
     assert beside.read("kept") == b"kept too"
 
 
+def test_a_server_that_knows_no_uploads_in_parts_has_none_to_sweep(box: Bucket, through: Wire) -> None:
+    wire = through(on("GET", Fault(answer=refusal(501, "NotImplemented"))))
+
+    box.sweep()
+
+    assert len(wire.requests) == 1
+
+
 def fill(client: Any, bucket: str, keys: list[str]) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=b"x"), keys))
