@@ -7,7 +7,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
@@ -25,6 +25,7 @@ BUFFER = 2**20
 
 TAKEN = {"PreconditionFailed", "NotImplemented"}
 GONE = {"NoSuchUpload"}
+UNKNOWN = {"NotImplemented"}
 
 PLACE = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])(?:/+(.*?))?/*", re.DOTALL)
 
@@ -145,22 +146,22 @@ class Bucket:
             self.gateway.ask("delete_object", self.root + name)
 
     def sweep(self) -> None:
-        for upload in list(self.uploads()):
-            with suppress(RefusedError):
-                self.gateway.ask("abort_multipart_upload", upload["Key"], GONE, UploadId=upload["UploadId"])
+        ended: set[str] = set()
+        # Always the first page, as what was on it goes: Swift's pages do not say where the next begins.
+        while left := [one for one in self.uploads() if one["UploadId"] not in ended]:
+            for one in left:
+                with suppress(RefusedError):
+                    self.gateway.ask("abort_multipart_upload", one["Key"], GONE, UploadId=one["UploadId"])
+                ended.add(one["UploadId"])
 
-    def uploads(self) -> Iterator[Any]:
-        """The uploads in parts below the prefix that are not complete."""
-        more: dict[str, str] = {}
-        while True:
-            answer = self.gateway.ask("list_multipart_uploads", Prefix=self.root, **more)
-            yield from answer.get("Uploads", [])
-            if not answer.get("IsTruncated"):
-                return
-            more = {
-                "KeyMarker": answer["NextKeyMarker"],
-                "UploadIdMarker": answer["NextUploadIdMarker"],
-            }
+    def uploads(self) -> Sequence[Any]:
+        """The first thousand uploads in parts below the prefix that are not complete."""
+        try:
+            return self.gateway.ask("list_multipart_uploads", "", UNKNOWN, Prefix=self.root).get(
+                "Uploads", []
+            )
+        except RefusedError:
+            return []
 
     def holds(self, name: str, size: int, digest: Any) -> bool:
         """Whether `name` was published with this content."""

@@ -1,5 +1,6 @@
 """What every store promises, of a folder and of a bucket on a real server alike."""
 
+import errno
 import multiprocessing
 import pickle
 import resource
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.mistake import UserError
-from cluster.storage import Store, store
+from cluster.storage import Draft, Store, store
 
 NAMES = [
     "plain.tar",
@@ -51,8 +52,13 @@ def publish(box: Store, name: str, data: bytes) -> None:
         draft.publish(name)
 
 
-def fail_after(written: int) -> None:
+def write_half(draft: Draft) -> None:
+    draft.file.write(b"half")
     raise ZeroDivisionError
+
+
+def fail(error: Exception) -> None:
+    raise error
 
 
 def contents(box: Store) -> dict[str, bytes]:
@@ -114,6 +120,17 @@ def test_names_are_listed_below_what_they_begin_with(box: Store) -> None:
     assert list(box.list("nothing")) == []
 
 
+def test_a_file_that_goes_while_names_are_listed_does_no_harm(box: Store) -> None:
+    for name in ("a", "b"):
+        box.write(name, b"")
+
+    listing = box.list()
+    first = next(listing).name
+    box.remove("b" if first == "a" else "a")
+
+    assert first not in [one.name for one in listing]
+
+
 def test_an_empty_file_is_a_file(box: Store) -> None:
     box.write("written", b"")
     publish(box, "published", b"")
@@ -169,7 +186,7 @@ def test_a_draft_that_is_not_published_leaves_nothing(box: Store) -> None:
     with box.draft() as draft:
         draft.file.write(b"half")
     with pytest.raises(ZeroDivisionError), box.draft() as draft:
-        fail_after(draft.file.write(b"half"))
+        write_half(draft)
 
     assert list(box.list()) == []
 
@@ -221,6 +238,9 @@ def test_a_full_disk_is_the_users_to_mend_and_is_named(box: Store, tmp_path: Pat
 def test_errors_of_the_one_who_writes_pass(box: Store, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing"), box.draft() as draft:
         draft.file.write((tmp_path / "missing").read_bytes())
+    for number in (errno.EACCES, errno.ENOSPC):
+        with pytest.raises(OSError, match="elsewhere"), box.draft() as draft:
+            fail(OSError(number, "of another file", "/elsewhere"))
 
 
 def test_sweeping_keeps_what_is_published(box: Store) -> None:
