@@ -38,6 +38,8 @@ class AudioSettings:
     """Stored channels; another number in the file is averaged to one and repeated."""
     max_seconds: float = 30.0
     """Longest sound stored, in seconds; what comes later in the file is left out."""
+    max_samples: int = 100_000_000
+    """Sounds with more samples than this within `max_seconds`, channels counted singly, are refused unread."""
     seconds: float = field(default=10.0, metadata=SEEN)
     """Window of the sound that the model sees, in seconds."""
     form: Literal["raw", "mel"] = field(default="mel", metadata=SEEN)
@@ -50,7 +52,7 @@ class AudioSettings:
     """Step from one analysis window to the next, in seconds."""
 
     def __post_init__(self) -> None:
-        positive(self, "rate", "channels", "max_seconds", "seconds", "mels", "window", "hop")
+        positive(self, "rate", "channels", "max_seconds", "max_samples", "seconds", "mels", "window", "hop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +63,11 @@ class MeshSettings:
     """Points that the model sees, at most `stored`."""
     normals: bool = False
     """Store each point's surface normal beside its position: [P, 6] instead of [P, 3]."""
+    max_faces: int = 5_000_000
+    """Meshes with more triangles or more vertices than this are refused, before memory is taken."""
 
     def __post_init__(self) -> None:
-        positive(self, "stored", "points")
+        positive(self, "stored", "points", "max_faces")
         if self.points > self.stored:
             raise ValueError(f"points ({self.points}) is more than the {self.stored} points stored per mesh")
 
@@ -103,6 +107,8 @@ class DataSettings:
     """Share drawn for the test (0 to 1) where the raw folder has no `test/`."""
     max_refused: float = 0.05
     """Share of refused files (0 to 1) above which sharding stops; 1.0 never stops."""
+    max_bytes: int = 2 * 2**30
+    """Raw files larger than this are refused unread, in bytes."""
     image: ImageSettings = field(default_factory=ImageSettings)
     """How images are stored."""
     audio: AudioSettings = field(default_factory=AudioSettings)
@@ -113,7 +119,7 @@ class DataSettings:
     """How clips are stored."""
 
     def __post_init__(self) -> None:
-        positive(self, "shard_size")
+        positive(self, "shard_size", "max_bytes")
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise ValueError(f"modalities must name each modality once, and at least one: {self.modalities}")
         if not 0 <= self.max_refused <= 1:
