@@ -39,7 +39,7 @@ class AudioSettings:
     max_seconds: float = 30.0
     """Longest sound stored, in seconds; what comes later in the file is left out."""
     max_samples: int = 100_000_000
-    """Sounds with more samples than this within `max_seconds`, channels counted singly, are refused unread."""
+    """Sounds with more samples of all channels than this within `max_seconds` are refused unread."""
     seconds: float = field(default=10.0, metadata=SEEN)
     """Window of the sound that the model sees, in seconds."""
     form: Literal["raw", "mel"] = field(default="mel", metadata=SEEN)

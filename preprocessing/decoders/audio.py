@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from preprocessing.decoders import sound_track
-from preprocessing.decoders.audio_files import check, flac_ends_whole, kind_of
+from preprocessing.decoders.audio_files import check, flac_ends_whole, kind_of, untagged
 from preprocessing.decoders.container import boxed
 from preprocessing.decoders.mixing import Samples, mixed, most_samples
 from preprocessing.decoders.table import CLIPS
@@ -24,6 +24,16 @@ MPEG_AUDIO = (".m4a", ".aac", *CLIPS)
 BLOCK = 2**17
 # A FLAC that was written to a pipe does not know its length; libsndfile then says 2^63 - 1.
 UNKNOWN_LENGTH = 2**62
+
+
+class Bytes(io.BytesIO):
+    """Stays where it is when a damaged header sends libsndfile before its beginning."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
 
 
 class Straight(soundfile.SoundFile):
@@ -52,10 +62,11 @@ def decode(source: Source, settings: AudioSettings) -> NDArray[np.int16]:
 
 def read(data: bytes, settings: AudioSettings) -> tuple[Samples, int]:
     """Samples [T, channels] and rate of a sound file, at most `max_seconds` of it."""
+    data = untagged(data)
     kind = kind_of(data)
     check(kind, data)
     try:
-        with Straight(io.BytesIO(data)) as file:
+        with Straight(Bytes(data)) as file:
             return whole(file, settings), file.samplerate
     except soundfile.LibsndfileError as error:
         raise explained(error, kind, data) from error

@@ -1,7 +1,7 @@
 """What kind of sound a file holds, and whether it is whole: read from its headers, before any sample is.
 
-libsndfile takes a WAV, W64, AIFF or AU that ends early for a shorter sound, leaves out a page of an Ogg that is
-damaged or missing, and tries two dozen formats on unknown content.
+libsndfile takes a WAV, W64, AIFF or AU that ends early for a shorter sound, leaves out a page of an Ogg that
+is damaged or missing, and tries two dozen formats on unknown content.
 """
 
 import math
@@ -26,7 +26,8 @@ KINDS: Mapping[str, re.Pattern[bytes]] = {
 }
 # Sounds, or notes, all the same, which only other programs read.
 ELSEWHERE = re.compile(
-    rb"caff|Creative Voice|MThd|FORM....8SVX|NIST|wvpk|MAC |TTA1|MPCK|MP\+|\.RMF|0&\xb2u|#!AMR|DSD |dns\.", re.DOTALL
+    rb"caff|Creative Voice|MThd|FORM....8SVX|NIST|wvpk|MAC |TTA1|MPCK|MP\+|\.RMF|0&\xb2u|#!AMR|DSD |dns\.",
+    re.DOTALL,
 )
 # Sizes that a program writes when it cannot come back to the header: the sound ends with the file.
 UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000)
@@ -49,6 +50,19 @@ def kind_of(data: bytes) -> str:
     if ELSEWHERE.match(data):
         raise Refused("unsupported", f"a sound of a format without a decoder: begins with {data[:16]!r}")
     raise Refused("not_media", f"no sound: begins with {data[:16]!r}")
+
+
+def untagged(data: bytes) -> bytes:
+    """A FLAC without the tag that was put before it; everything else as it is."""
+    start = tag_bytes(data)
+    return data[start:] if start and data[start : start + 4] == b"fLaC" else data
+
+
+def tag_bytes(data: bytes) -> int:
+    """Length of the ID3 tag before the sound."""
+    if data[:3] != b"ID3" or len(data) < 10:
+        return 0
+    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
 
 
 def check(kind: str, data: bytes) -> None:
@@ -158,7 +172,7 @@ def check_flac(data: bytes) -> None:
 
 
 def flac_ends_whole(data: bytes) -> bool:
-    """Whether the last bytes of a FLAC are a whole frame; libFLAC says the same of damage and of an end too early."""
+    """Whether the last bytes of a FLAC are a whole frame; libFLAC tells no damage from an end too early."""
     at = len(data)
     for _ in range(9):
         at = max(data.rfind(b"\xff\xf8", 0, at), data.rfind(b"\xff\xf9", 0, at))
@@ -213,9 +227,7 @@ def ogg_checksum(page: bytes) -> int:
 
 def check_mp3(data: bytes) -> None:
     """As long as its first frame says, where it says so."""
-    start = 0
-    if data[:3] == b"ID3" and len(data) >= 10:
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    start = tag_bytes(data)
     if start >= len(data) or len(data) < 64:
         raise Refused("truncated", "it ends inside its tag or its first frame")
     for mark in (b"Xing", b"Info"):

@@ -9,17 +9,22 @@ from contextlib import contextmanager
 import av
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError
+from av.error import EOFError as EndOfFile
+from av.stream import Stream
 
 from preprocessing.refusal import Refused
 
-# Matroska, AVI, Ogg, Flash, MPEG programme and elementary streams, ASF, MPEG transport streams, MP3, AAC, GIF.
+# Matroska, AVI, WAV, Ogg, Flash, MPEG programme and elementary streams, ASF, MPEG transport streams, MP3,
+# AAC, GIF.
 MAGIC = re.compile(
-    rb"\x1aE\xdf\xa3|RIFF(....AVI |....WAVE|.{0,7}$)|OggS|FLV\x01|\0\0\1[\xba\xb3]|0&\xb2u|G@|ID3|\xff[\xf1\xf9]|GIF8[79]a",
+    rb"\x1aE\xdf\xa3|RIFF(....AVI |....WAVE|.{0,7}$)|OggS|FLV\x01|\0\0\1[\xba\xb3]|0&\xb2u|G@|ID3"
+    rb"|\xff[\xf1\xf9]|GIF8[79]a",
     re.DOTALL,
 )
 # Texts that name other files or addresses: HLS, concatenation, SDP, DASH, SMIL, ASX, PLS.
 PLAYLIST = re.compile(
-    rb"\s*(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat|\[(playlist|Reference)\]|v=0\r?\n[a-z]=|(<\?xml[^>]*>\s*)?<(MPD|smil|asx)\b)",
+    rb"\s*(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat|\[(playlist|Reference)\]|v=0\r?\n[a-z]="
+    rb"|(<\?xml[^>]*>\s*)?<(MPD|smil|asx)\b)",
     re.IGNORECASE,
 )
 BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof")
@@ -55,13 +60,20 @@ def opened(data: bytes, formats: str, max_pixels: int = 64_000_000) -> Generator
 def explained(error: FFmpegError, data: bytes) -> Refused:
     """FFmpeg's exception as a reason."""
     text = str(error.strerror)
-    if isinstance(error, av.error.EOFError):
+    if isinstance(error, EndOfFile):
         return Refused("no_content", "a header and nothing behind it")
     if boxed(data):
         if b"moov" not in data:
             return Refused("truncated", f"{text}; it ends before its index (moov)")
         return Refused("corrupt", text)
     return Refused("corrupt", text) if MAGIC.match(data) else Refused("not_media", f"no clip: {text}")
+
+
+def check_decoder(stream: Stream) -> None:
+    """Refuse a track of which FFmpeg does not know what it is."""
+    # The stubs of PyAV do not know that it may be missing.
+    if getattr(stream, "codec_context", None) is None:
+        raise Refused("unsupported", f"a {stream.type} track without a decoder")
 
 
 def check_playlist(data: bytes) -> None:
@@ -77,9 +89,21 @@ def check_whole(data: bytes) -> None:
         if ends_inside_box(data):
             raise Refused("truncated", "the file ends inside one of its boxes")
         check_references(data)
+    if data.startswith(b"G") and data[188:189] == b"G" and len(data) % 188:
+        raise Refused("truncated", f"a transport stream that ends inside a packet, after {len(data)} bytes")
+    if data[:4] == b"FLV\1" and not flash_ends_whole(data):
+        raise Refused("truncated", "it ends inside a tag")
     promised = promised_bytes(data)
     if promised > len(data):
         raise Refused("truncated", f"its header promises {promised} bytes, {len(data)} are there")
+
+
+def flash_ends_whole(data: bytes) -> bool:
+    """Whether an FLV ends with the length of its last tag."""
+    at = int.from_bytes(data[5:9], "big") + 4
+    while at + 15 <= len(data):
+        at += 15 + int.from_bytes(data[at + 1 : at + 4], "big")
+    return at == len(data)
 
 
 def promised_bytes(data: bytes) -> int:

@@ -23,7 +23,7 @@ MEANINGS: tuple[tuple[Reason, tuple[str, ...]], ...] = (
     ("unsupported", ("cannot handle", "keyerror", "unsupported", "unknown pixel mode")),
     ("bad_header", ("not identified", "maxval", "signed integer", "negative dimension", "invalid literal")),
     ("truncated", ("truncat", "end of file", "unexpected", "not enough", "premature", "0 bytes", "missing",
-                   "requires a buffer", "index out of range", "reached eof", "not a jpeg", "unknown data org")),
+                   "a buffer", "index out of range", "reached eof", "not a jpeg", "unknown data org")),
 )  # fmt: skip
 # Rows that are turned from 16 bits or floats to 8 bits at a time.
 BAND = 256
@@ -46,8 +46,8 @@ def decode(source: Source, settings: ImageSettings) -> NDArray[np.uint8]:
                 # Rows that are missing are black, and so is the last one here.
                 check_png_rows(source.data)
             square = fitted(rgb(upright(picture)), settings.size, settings.fit)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise explained(error) from error
+        except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+            raise damaged(error, kind, source.data) from error
     return np.asarray(square)
 
 
@@ -56,7 +56,7 @@ def opened(data: bytes, kind: str, settings: ImageSettings) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data), formats=(kind,))
     except UnidentifiedImageError:
-        raise explained(fault(data, kind)) from None
+        raise damaged(fault(data, kind), kind, data) from None
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, OverflowError) as error:
         raise explained(error) from error
     check_size(picture.width, picture.height, settings.max_pixels)
@@ -140,6 +140,14 @@ def padded(picture: Image.Image, size: int) -> Image.Image:
         return ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC)
     thin = (1, size) if picture.width < picture.height else (size, 1)
     return ImageOps.pad(picture.resize(thin, Image.Resampling.BICUBIC), (size, size))
+
+
+def damaged(error: Exception, kind: str, data: bytes) -> Refused:
+    """What stopped a decoder; of a JPEG without its end mark that is that it ends too early."""
+    refusal = explained(error)
+    if refusal.reason in ("corrupt", "bad_header") and kind == "JPEG" and b"\xff\xd9" not in data:
+        return Refused("truncated", f"{refusal.detail}; a JPEG without its end")
+    return refusal
 
 
 def explained(error: Exception) -> Refused:

@@ -1,8 +1,8 @@
-"""What kind of picture a file holds, and what Pillow would let pass: read from the bytes, before any pixel is.
+"""What kind of picture a file holds, and what Pillow would let pass: seen before any pixel is decoded.
 
-Of a PNG Pillow skips the checksums of the pixels, takes missing rows for black ones and needs no end; of a GIF
-it needs no end; a WebP's whole canvas is taken when the file is opened; unknown content is offered to
-forty readers, of which one starts Ghostscript.
+Of a PNG Pillow skips the checksums of the pixels, takes missing rows for black ones and needs no end; of
+a GIF it needs no end; a WebP's whole canvas is taken when the file is opened; unknown content is offered
+to forty readers, of which one starts Ghostscript.
 """
 
 import re
@@ -26,7 +26,8 @@ KINDS: Mapping[str, re.Pattern[bytes]] = {
 }
 # Pictures all the same, which only other programs read.
 ELSEWHERE = re.compile(
-    rb"8BPS|%!PS|\0\0[\x01\x02]\0|\0\0\0\x0cjP  |\xff\x4f\xff\x51|\0\0\0\x0cJXL |\xff\x0a|\x0a[\0\x02\x03\x05]\x01|qoif"
+    rb"8BPS|%!PS|\0\0[\x01\x02]\0|\0\0\0\x0cjP  |\xff\x4f\xff\x51|\0\0\0\x0cJXL |\xff\x0a"
+    rb"|\x0a[\0\x02\x03\x05]\x01|qoif"
     rb"|DDS |\x76\x2f\x31\x01|#\?RADIANCE|PF\s|P7\s|SIMPLE  =|\x01\xda|\x8aMNG|....ftyp(hei|hev|mif|msf|jxl)",
     re.DOTALL,
 )
@@ -148,7 +149,7 @@ def check_webp(data: bytes, max_pixels: int) -> None:
 
 
 def check_bmp(data: bytes, _: int) -> None:
-    """A size that can be; and of packed rows, which Pillow fills up with black, all that the header promises."""
+    """A size that can be; and packed rows, which Pillow fills up with black, up to their end."""
     if len(data) < 26:
         raise Refused("truncated", "a BMP that ends inside its header")
     size, header = struct.unpack_from("<I8xI", data, 2)
@@ -176,7 +177,7 @@ def ended(data: bytes, packed: int) -> bool:
 def check_avif(data: bytes, _: int) -> None:
     """Every box is whole."""
     at = 0
-    while 8 <= len(data) - at:
+    while len(data) - at >= 8:
         size = int.from_bytes(data[at : at + 4], "big")
         at += size if size >= 8 else len(data) - at
     if at != len(data):

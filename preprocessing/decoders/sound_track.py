@@ -3,7 +3,7 @@
 import av
 import numpy as np
 
-from preprocessing.decoders.container import check_whole, opened
+from preprocessing.decoders.container import check_decoder, check_whole, opened
 from preprocessing.decoders.mixing import Samples, mixed, most_samples
 from preprocessing.refusal import Refused
 from preprocessing.settings import AudioSettings
@@ -19,6 +19,7 @@ def read(data: bytes, settings: AudioSettings) -> tuple[Samples, int]:
         if not clip.streams.audio:
             raise Refused("no_content", "the clip has no sound track")
         stream = clip.streams.audio[0]
+        check_decoder(stream)
         rate, count = stream.rate or 0, stream.channels
         missing = most_samples(count, rate, None, settings)
         # Decoders give samples as integers or floats, interleaved or not; this changes the form alone.

@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from preprocessing.decoders.container import check_whole, opened
+from preprocessing.decoders.container import check_decoder, check_whole, opened
 from preprocessing.refusal import Refused
 from preprocessing.settings import VideoSettings
 from preprocessing.source import Source
@@ -69,6 +69,7 @@ def decoded(clip: InputContainer, max_pixels: int) -> Iterator[av.VideoFrame]:
     if not clip.streams.video:
         raise Refused("no_content", "the clip has no picture track")
     stream = clip.streams.video[0]
+    check_decoder(stream)
     if stream.width * stream.height > max_pixels:
         size = f"{stream.width} x {stream.height}"
         raise Refused("too_large", f"frames of {size} pixels; data.video.max_pixels is {max_pixels}")
@@ -87,7 +88,8 @@ def square(frame: av.VideoFrame, reformatter: VideoReformatter, settings: VideoS
         longest = max(frame.width, frame.height)
         width, height = (max(1, round(edge * size / longest)) for edge in (frame.width, frame.height))
     if width * height > settings.max_pixels:
-        raise Refused("too_large", f"a frame of {frame.width} x {frame.height} is {width} x {height} when it fits")
+        sizes = f"{frame.width} x {frame.height} become {width} x {height}"
+        raise Refused("too_large", f"frames of {sizes}; data.video.max_pixels is {settings.max_pixels}")
     small = reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA)
     turned = np.rot90(small.to_ndarray(), k=round(frame.rotation / 90) % 4)
     return centred(turned, size)

@@ -1,12 +1,12 @@
-"""Every kind of bad file, one row each: modality, name, what is wrong, its bytes and what must become of it."""
+"""Every kind of bad file, one row each: modality, name, what is wrong, its bytes, what must become of it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import malformed_images
-import malformed_sounds
-import malformed_meshes
 import malformed_clips
+import malformed_images
+import malformed_meshes
+import malformed_sounds
 
 from preprocessing.settings import Modality
 
@@ -28,7 +28,12 @@ class Malformed:
 
 def files() -> Iterator[Malformed]:
     """The whole table."""
-    tables = (("image", malformed_images), ("audio", malformed_sounds), ("video", malformed_clips), ("mesh", malformed_meshes))
-    for modality, table in tables:
-        for name, what, make, reason in table.ROWS:
+    tables: dict[Modality, tuple[Row, ...]] = {
+        "image": malformed_images.ROWS,
+        "audio": malformed_sounds.ROWS,
+        "mesh": malformed_meshes.ROWS,
+        "video": malformed_clips.ROWS,
+    }
+    for modality, rows in tables.items():
+        for name, what, make, reason in rows:
             yield Malformed(modality=modality, name=name, what=what, make=make, reason=reason)

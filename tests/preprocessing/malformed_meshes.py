@@ -1,5 +1,8 @@
 """Meshes that must be refused, and for what; and unusual ones that must not. All are made here."""
 
+# A table is read a row a line, and a function that writes any header takes all of its fields.
+# ruff: noqa: E501
+
 import base64
 import json
 import struct
@@ -71,11 +74,23 @@ def scene(**more: Any) -> dict[str, Any]:
         "nodes": [{"mesh": 0}],
         "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
         "accessors": [
-            {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3", "min": [0, 0, 0], "max": [1, 1, 0]},
+            {
+                "bufferView": 0,
+                "componentType": 5126,
+                "count": 4,
+                "type": "VEC3",
+                "min": [0, 0, 0],
+                "max": [1, 1, 0],
+            },
             {"bufferView": 1, "componentType": 5123, "count": 6, "type": "SCALAR"},
         ],
         "bufferViews": [{"buffer": 0, "byteLength": 48}, {"buffer": 0, "byteOffset": 48, "byteLength": 12}],
-        "buffers": [{"byteLength": 60, "uri": "data:application/octet-stream;base64," + base64.b64encode(data).decode()}],
+        "buffers": [
+            {
+                "byteLength": 60,
+                "uri": "data:application/octet-stream;base64," + base64.b64encode(data).decode(),
+            }
+        ],
     }
     return usual | more
 
@@ -95,7 +110,13 @@ def glb(length: int | None = None, data: bytes | None = None, **more: Any) -> by
     text += b" " * (-len(text) % 4)
     whole = 12 + 8 + len(text) + 8 + len(data)
     head = struct.pack("<4sII", b"glTF", 2, whole if length is None else length)
-    return head + struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(data), b"BIN\0") + data
+    return (
+        head
+        + struct.pack("<I4s", len(text), b"JSON")
+        + text
+        + struct.pack("<I4s", len(data), b"BIN\0")
+        + data
+    )
 
 
 def cut(make: Callable[[], bytes], share: float = 1) -> Callable[[], bytes]:
@@ -167,7 +188,7 @@ ROWS: tuple[Row, ...] = (
     ("off.off", "the word alone", lambda: b"OFF\n", "truncated"),
     ("header.ply", "ends inside its header", lambda: ply()[:60], "truncated"),
     ("head.glb", "12 bytes", lambda: glb()[:12], "truncated"),
-    ("head.stl", "binary, 60 bytes", lambda: stl(head=b"\xfe\xff")[:60], "truncated"),
+    ("head.stl", "binary, 60 bytes", lambda: stl(head=b"\x80\x81")[:60], "truncated"),
     ("counts.off", "10^12 vertices promised", lambda: off("OFF\n1000000000000 2 0\n"), "truncated"),
     ("faces.off", "10^12 faces promised", lambda: off("OFF\n4 1000000000000 0\n"), "truncated"),
     ("counts.ply", "10^12 vertices promised", lambda: ply(points=10**12), "truncated"),
@@ -192,8 +213,8 @@ ROWS: tuple[Row, ...] = (
     ("short.obj", "a vertex of two numbers", lambda: obj(points=POINTS.replace("1 1 0", "1 1")), "corrupt"),
     ("letters.ply", "a vertex of letters", lambda: ply(body=(POINTS.replace("1 1 0", "1 x 0") + FACES).encode()), "corrupt"),
     ("letters.stl", "a vertex of letters", lambda: stl_text().replace(b"1.0", b"l.O"), "corrupt"),
-    ("corners.stl", "a facet of two corners", lambda: stl_text(SQUARE[TRIANGLES].tolist() + [[[0, 0, 0], [1, 1, 1]]]), "corrupt"),
-    ("json.glb", "no JSON", lambda: glb().replace(b'"asset"', b'"asset'), "corrupt"),
+    ("corners.stl", "a facet of two corners", lambda: stl_text([*SQUARE[TRIANGLES].tolist(), [[0, 0, 0], [1, 1, 1]]]), "corrupt"),
+    ("json.glb", "no JSON", lambda: glb().replace(b'"asset"', b'"asset '), "corrupt"),
     ("base64.gltf", "no base64", lambda: gltf(buffers=[{"byteLength": 60, "uri": "data:;base64,!!!!"}]), "corrupt"),
     ("index.gltf", "an accessor that does not exist", lambda: gltf(
         meshes=[{"primitives": [{"attributes": {"POSITION": 7}}]}]), "corrupt"),
@@ -232,7 +253,7 @@ ROWS: tuple[Row, ...] = (
     # Bombs.
     ("faces.obj", "six million faces", lambda: obj("f 1 2 3\n" * 6_000_000), "too_large"),
     ("points.off", "six million points", lambda: off("OFF\n6000000 1 0\n", "0 0 0\n" * 6_000_000, "3 0 1 2\n"), "too_large"),
-    ("empty_lines.off", "thirty million empty lines", lambda: off("OFF\n4 2 0\n" + "\n" * 30_000_000), "too_large"),
+    ("empty_lines.off", "three million empty lines", lambda: off("OFF\n4 2 0\n" + "\n" * 3_000_000), ""),
     ("corners.obj", "a face of six million corners", lambda: obj("f" + " 1 2 3" * 2_000_000 + "\n"), "too_large"),
     ("word.off", "a number of 100 MB", lambda: off(points="0 0 0\n" * 3 + "1" * 100_000_000 + " 0 0\n"), "too_large"),
     ("zeros.stl", "six million facets", lambda: stl(6_000_000, (), bytes(300_000_000)), "too_large"),

@@ -1,5 +1,8 @@
 """Sounds that must be refused, and for what; and unusual ones that must not. All are made here."""
 
+# A table is read a row a line, and a function that writes any header takes all of its fields.
+# ruff: noqa: E501, PLR0913
+
 import io
 import struct
 from collections.abc import Callable
@@ -14,7 +17,9 @@ from numpy.typing import NDArray
 NOISE = np.random.default_rng(0).integers(-9999, 9999, 8000).astype(np.int16)
 
 
-def saved(kind: str, coding: str | None = None, samples: NDArray[Any] = NOISE, rate: int = 8000, **more: Any) -> bytes:
+def saved(
+    kind: str, coding: str | None = None, samples: NDArray[Any] = NOISE, rate: int = 8000, **more: Any
+) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=kind, subtype=coding, **more)
     return file.getvalue()
@@ -56,7 +61,9 @@ def aiff(*, channels: int = 1, frames: int = 100, bits: int = 16, rate: bytes = 
     return b"FORM" + struct.pack(">I", 4 + len(common) + len(sound)) + b"AIFF" + common + sound
 
 
-def au(*, size: int = 200, coding: int = 3, rate: int = 8000, channels: int = 1, body: bytes = bytes(200)) -> bytes:
+def au(
+    *, size: int = 200, coding: int = 3, rate: int = 8000, channels: int = 1, body: bytes = bytes(200)
+) -> bytes:
     return b".snd" + struct.pack(">IIIII", 24, size, coding, rate, channels) + body
 
 
@@ -81,9 +88,16 @@ def middle(kind: str, coding: str | None = None) -> Callable[[], bytes]:
 
 def adpcm(block: int, per_block: int) -> bytes:
     form = struct.pack("<HHIIHHHH", 0x11, 1, 8000, 4000, block, 4, 2, per_block)
-    return b"RIFF" + struct.pack("<I", 240) + b"WAVEfmt " + struct.pack("<I", 20) + form + b"data" + struct.pack(
-        "<I", 200
-    ) + bytes(200)
+    return (
+        b"RIFF"
+        + struct.pack("<I", 240)
+        + b"WAVEfmt "
+        + struct.pack("<I", 20)
+        + form
+        + b"data"
+        + struct.pack("<I", 200)
+        + bytes(200)
+    )
 
 
 GOOD = (
