@@ -57,7 +57,14 @@ def opened(data: bytes, kind: str, settings: ImageSettings) -> Image.Image:
         picture = Image.open(io.BytesIO(data), formats=(kind,))
     except UnidentifiedImageError:
         raise damaged(fault(data, kind), kind, data) from None
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, OverflowError) as error:
+    except (
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        OverflowError,
+        RuntimeError,
+    ) as error:
         raise explained(error) from error
     check_size(picture.width, picture.height, settings.max_pixels)
     if picture.format == "JPEG" and picture.mode == "RGB":

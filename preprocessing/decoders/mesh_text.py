@@ -33,9 +33,8 @@ def numbers(rows: list[list[bytes]]) -> NDArray[np.float64]:
     """Vertices of three numbers each."""
     if not rows:
         return np.empty((0, 3))
-    for row in rows:
-        if len(row) != 3:
-            raise Refused("corrupt", f"a vertex of {len(row)} numbers")
+    if set(map(len, rows)) != {3}:
+        raise Refused("corrupt", "a vertex of fewer than three numbers")
     check_words(rows)
     try:
         return np.array(rows, dtype="S").astype(np.float64)
@@ -45,10 +44,11 @@ def numbers(rows: list[list[bytes]]) -> NDArray[np.float64]:
 
 def check_words(rows: list[list[bytes]]) -> None:
     """Refuse what Python would take for numbers: `1_0`, zeros in between, words of a megabyte."""
-    text = b"".join(map(b"".join, rows))
+    glued = [b"".join(row) for row in rows]
+    text = b"".join(glued)
     if b"_" in text or b"\0" in text:
         raise Refused("corrupt", "a number with an underscore or a zero byte")
-    if len(text) > LONGEST_VERTEX * len(rows) or max(map(len, map(b"".join, rows))) > LONGEST_VERTEX:
+    if max(map(len, glued)) > LONGEST_VERTEX:
         raise Refused("too_large", f"numbers of more than {LONGEST_VERTEX} digits")
 
 

@@ -7,6 +7,7 @@ import malformed_clips
 import malformed_images
 import malformed_meshes
 import malformed_sounds
+from malformed_images import Row
 
 from preprocessing.settings import Modality
 
