@@ -88,7 +88,7 @@ class RawFolder:
 
     def read(self, entry: Entry, most: int) -> bytes:
         try:
-            data = source.read(self.root / entry.path)
+            data = source.read(self.root / entry.path, most)
         except FileNotFoundError as error:
             raise Changed from error
         except Refused as fault:

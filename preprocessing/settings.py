@@ -39,6 +39,8 @@ class AudioSettings:
     """Stored channels; another number in the file is averaged to one and repeated."""
     max_seconds: float = 30.0
     """Longest sound stored, in seconds; what comes later in the file is left out."""
+    max_samples: int = 100_000_000
+    """Sounds with more samples of all channels than this within `max_seconds` are refused unread."""
     seconds: float = field(default=10.0, metadata=SEEN)
     """Window of the sound that the model sees, in seconds."""
     form: Literal["raw", "mel"] = field(default="mel", metadata=SEEN)
@@ -51,7 +53,7 @@ class AudioSettings:
     """Step from one analysis window to the next, in seconds."""
 
     def __post_init__(self) -> None:
-        positive(self, "rate", "channels", "max_seconds", "seconds", "mels", "window", "hop")
+        positive(self, "rate", "channels", "max_seconds", "max_samples", "seconds", "mels", "window", "hop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +64,11 @@ class MeshSettings:
     """Points that the model sees, at most `stored`."""
     normals: bool = False
     """Store each point's surface normal beside its position: [P, 6] instead of [P, 3]."""
+    max_faces: int = 5_000_000
+    """Meshes with more triangles or more vertices than this are refused, before memory is taken."""
 
     def __post_init__(self) -> None:
-        positive(self, "stored", "points")
+        positive(self, "stored", "points", "max_faces")
         if self.points > self.stored:
             raise ValueError(f"points ({self.points}) is more than the {self.stored} points stored per mesh")
 
@@ -79,7 +83,7 @@ class VideoSettings:
     """Stored frames per second."""
     max_seconds: float = 10.0
     """Longest clip stored, in seconds; what comes later in the file is left out."""
-    max_pixels: int = 64_000_000
+    max_pixels: int = 36_000_000
     """Clips whose frames have more pixels than this are refused."""
     frames: int = field(default=16, metadata=SEEN)
     """Window of the clip that the model sees, in frames."""

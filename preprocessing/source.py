@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocessing.refusal import Refused
-
-# Decoders work on the whole file; two of them run beside training on a small machine.
-LARGEST_BYTES = 2 * 2**30
+from preprocessing.settings import DataSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +21,7 @@ class Source:
     """Decides what a decoder draws at random; a pure function of the sample's identity."""
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, max_bytes: int = DataSettings.max_bytes) -> bytes:
     """The file's content.
 
     Raises:
@@ -36,8 +34,8 @@ def read(path: Path) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise Refused("not_regular", "no regular file: a pipe, a socket or a device")
-            if status.st_size > LARGEST_BYTES:
-                raise Refused("too_large", f"{status.st_size} bytes; the limit is {LARGEST_BYTES}")
+            if status.st_size > max_bytes:
+                raise Refused("too_large", f"{status.st_size} bytes; data.max_bytes is {max_bytes}")
             data = file.read()
     except FileNotFoundError:
         raise

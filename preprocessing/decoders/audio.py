@@ -4,8 +4,6 @@ Full scale is 1.0; louder samples of float files are clipped. Another number of 
 """
 
 import io
-import struct
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -13,21 +11,36 @@ import soxr
 from numpy.typing import NDArray
 
 from preprocessing.decoders import sound_track
+from preprocessing.decoders.audio_files import check, flac_ends_whole, kind_of, untagged
 from preprocessing.decoders.container import boxed
+from preprocessing.decoders.mixing import Samples, mixed, most_samples
 from preprocessing.decoders.table import CLIPS
 from preprocessing.refusal import Refused
 from preprocessing.settings import AudioSettings
 from preprocessing.source import Source
 
 MPEG_AUDIO = (".m4a", ".aac", *CLIPS)
-# WAV in four forms, FLAC, Ogg, AIFF and AU; then MP3.
-MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b".snd")
-MPEG_MAGIC = (b"ID3", b"\xff\xfb", b"\xff\xf3")
-# Sizes that a program writes when it cannot come back to the header: the sound ends with the file.
-UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000)
-HIGHEST_RATE = 1_000_000
-# PCM, ADPCM, float, A-law, mu-law, GSM, G.721, MPEG, extensible: what libsndfile reads of WAV.
-WAV_FORMATS = (1, 2, 3, 6, 7, 0x11, 0x31, 0x40, 0x45, 0x50, 0x55, 0x64, 0xFFFE)
+# Samples of each channel that are decoded at a time.
+BLOCK = 2**17
+# A FLAC that was written to a pipe does not know its length; libsndfile then says 2^63 - 1.
+UNKNOWN_LENGTH = 2**62
+
+
+class Bytes(io.BytesIO):
+    """Stays where it is when a damaged header sends libsndfile before its beginning."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
+
+
+class Straight(soundfile.SoundFile):
+    """Never seeks: a FLAC of unknown length cannot, and soundfile does after every read."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 def decode(source: Source, settings: AudioSettings) -> NDArray[np.int16]:
@@ -37,77 +50,53 @@ def decode(source: Source, settings: AudioSettings) -> NDArray[np.int16]:
         Refused: it cannot be.
     """
     clip = source.suffix in MPEG_AUDIO or boxed(source.data)
-    samples, rate = (sound_track.read if clip else read)(source.data, settings.max_seconds)
-    if not np.isfinite(samples).all():
-        raise Refused("non_finite", f"{int((~np.isfinite(samples)).sum())} samples are NaN or infinite")
-    mixed = channels(samples, settings.channels)
+    samples, rate = (sound_track.read if clip else read)(source.data, settings)
     if rate != settings.rate:
-        mixed = soxr.resample(mixed, rate, settings.rate, quality="HQ")
+        samples = soxr.resample(samples, rate, settings.rate, quality="HQ")
     longest = round(settings.max_seconds * settings.rate)
-    whole = np.rint(mixed[:longest] * 32768.0).clip(-32768, 32767).astype(np.int16)
+    whole = np.rint(samples[:longest] * 32768.0).clip(-32768, 32767).astype(np.int16)
     if not len(whole):
         raise Refused("no_content", "no sample is left at the stored rate")
     return np.ascontiguousarray(whole.reshape(-1, settings.channels))
 
 
-def read(data: bytes, max_seconds: float) -> tuple[NDArray[np.float32], int]:
+def read(data: bytes, settings: AudioSettings) -> tuple[Samples, int]:
     """Samples [T, channels] and rate of a sound file, at most `max_seconds` of it."""
-    if data[:4] == b"RIFF":
-        check_wav(data)
+    data = untagged(data)
+    kind = kind_of(data)
+    check(kind, data)
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            if not 0 < file.samplerate <= HIGHEST_RATE:
-                raise Refused("bad_header", f"a sampling rate of {file.samplerate} Hz")
-            asked = min(file.frames, int(max_seconds * file.samplerate) + 1)
-            samples = np.asarray(file.read(asked, dtype="float32", always_2d=True), np.float32)
-            if len(samples) < asked:
-                raise Refused("truncated", f"{file.frames} samples promised, {len(samples)} are there")
+        with Straight(Bytes(data)) as file:
+            return whole(file, settings), file.samplerate
     except soundfile.LibsndfileError as error:
-        raise explained(error, data) from error
-    if not len(samples):
+        raise explained(error, kind, data) from error
+
+
+def whole(file: soundfile.SoundFile, settings: AudioSettings) -> Samples:
+    """All samples that are asked for, decoded and mixed a block at a time to save memory."""
+    asked = most_samples(file.channels, file.samplerate, file.frames, settings)
+    blocks: list[Samples] = []
+    there = 0
+    while there < asked:
+        block = np.asarray(file.read(min(BLOCK, asked - there), dtype="float32", always_2d=True), np.float32)
+        if not len(block):
+            break
+        there += len(block)
+        blocks.append(mixed(block, settings.channels))
+    if there < asked and file.frames < UNKNOWN_LENGTH:
+        raise Refused("truncated", f"{file.frames} samples promised, {there} are there")
+    if not there:
         raise Refused("no_content", "a header and no sample")
-    return samples, file.samplerate
+    return np.concatenate(blocks)
 
 
-def channels(samples: NDArray[np.float32], wanted: int) -> NDArray[np.float32]:
-    """The wanted number of channels."""
-    if samples.shape[1] == wanted:
-        return samples
-    return np.repeat(samples.mean(axis=1, keepdims=True), wanted, axis=1)
-
-
-def check_wav(data: bytes) -> None:
-    """Refuse what libsndfile lets pass: impossible formats, and data that end before their size says."""
-    at = 12
-    while at + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, at)
-        if name == b"fmt " and at + 24 <= len(data):
-            check_format(struct.unpack_from("<HHIIHH", data, at + 8))
-        if name == b"data":
-            there = len(data) - at - 8
-            if size > there and size not in UNKNOWN_SIZES and size < 0xFFFFF000:
-                raise Refused("truncated", f"its header promises {size} bytes of sound, {there} are there")
-            return
-        at += 8 + size + size % 2
-    raise Refused("truncated", "a RIFF header and no data chunk")
-
-
-def check_format(numbers: tuple[Any, ...]) -> None:
-    """Refuse a format chunk of impossible numbers."""
-    tag, count, rate, _, _, bits = numbers
-    if not count or not 0 < rate <= HIGHEST_RATE:
-        raise Refused("bad_header", f"{count} channels at {rate} Hz")
-    if tag not in WAV_FORMATS:
-        raise Refused("unsupported", f"WAV of format 0x{tag:04X}")
-    if not bits and tag in (1, 3):  # Compressed formats may leave it at 0.
-        raise Refused("bad_header", "0 bits per sample")
-
-
-def explained(error: soundfile.LibsndfileError, data: bytes) -> Refused:
+def explained(error: soundfile.LibsndfileError, kind: str, data: bytes) -> Refused:
     """libsndfile's exception as a reason."""
     text = error.error_string
-    if not data.startswith(MAGIC + MPEG_MAGIC):
-        return Refused("not_media", f"no sound: begins with {data[:16]!r}")
-    if "unimplemented" in text.lower() or "unknown format" in text.lower() or "unsupported" in text.lower():
+    if any(word in text.lower() for word in ("unimplemented", "unknown format", "unsupported")):
         return Refused("unsupported", text)
-    return Refused("truncated" if data[:4] in (b"fLaC", b"OggS") else "corrupt", text)
+    if kind == "AU" and "not recognised" in text:
+        return Refused("unsupported", text)
+    if kind == "FLAC" and not flac_ends_whole(data):
+        return Refused("truncated", f"{text} Its last frame is not whole.")
+    return Refused("corrupt", text)

@@ -27,7 +27,8 @@ def decode(source: Source, settings: MeshSettings) -> NDArray[np.float32]:
     Raises:
         Refused: it cannot be.
     """
-    corners = triangles(*read(source.data, source.suffix))
+    with np.errstate(over="ignore", invalid="ignore"):  # What becomes infinite is refused.
+        corners = triangles(*read(source.data, source.suffix, settings.max_faces))
     normals, areas = normals_and_areas(corners)
     corners, normals, areas = corners[areas > 0], normals[areas > 0], areas[areas > 0]
     centre = np.average(corners.mean(axis=1), axis=0, weights=areas)

@@ -48,25 +48,25 @@ DECODERS: Mapping[Modality, Decoder] = MappingProxyType(
     {
         "image": Decoder(
             module="preprocessing.decoders.image",
-            revision=1,
+            revision=2,
             libraries=("pillow",),
             suffixes=(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
         ),
         "audio": Decoder(
             module="preprocessing.decoders.audio",
-            revision=1,
+            revision=2,
             libraries=("soundfile", "soxr", "av"),
             # A clip serves as sound where no sound file lies beside it.
             suffixes=SOUNDS + CLIPS,
         ),
         "mesh": Decoder(
             module="preprocessing.decoders.mesh",
-            revision=1,
-            libraries=("trimesh",),
+            revision=2,
+            libraries=(),
             suffixes=(".off", ".obj", ".ply", ".stl", ".glb", ".gltf"),
         ),
         "video": Decoder(
-            module="preprocessing.decoders.video", revision=1, libraries=("av",), suffixes=CLIPS
+            module="preprocessing.decoders.video", revision=2, libraries=("av",), suffixes=CLIPS
         ),
     }
 )

@@ -10,10 +10,13 @@ from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from preprocessing.decoders.container import boxed, ends_inside_box, opened
+from preprocessing.decoders.container import check_decoder, check_whole, opened
 from preprocessing.refusal import Refused
 from preprocessing.settings import VideoSettings
 from preprocessing.source import Source
+
+# Clips; pictures, playlists and sound files are none.
+FORMATS = "mov,matroska,avi,flv,mpeg,mpegvideo,mpegts,asf,ogg,gif,h264,hevc,m4v,mjpeg"
 
 
 def decode(source: Source, settings: VideoSettings) -> NDArray[np.uint8]:
@@ -22,9 +25,8 @@ def decode(source: Source, settings: VideoSettings) -> NDArray[np.uint8]:
     Raises:
         Refused: it cannot be.
     """
-    if boxed(source.data) and ends_inside_box(source.data):
-        raise Refused("truncated", "the file ends inside one of its boxes")
-    with opened(source.data) as clip:
+    check_whole(source.data)
+    with opened(source.data, FORMATS, settings.max_pixels) as clip:
         frames = [*stored_frames(clip, settings)]
     if not frames:
         raise Refused("no_content", "the clip holds no frame")
@@ -67,6 +69,7 @@ def decoded(clip: InputContainer, max_pixels: int) -> Iterator[av.VideoFrame]:
     if not clip.streams.video:
         raise Refused("no_content", "the clip has no picture track")
     stream = clip.streams.video[0]
+    check_decoder(stream)
     if stream.width * stream.height > max_pixels:
         size = f"{stream.width} x {stream.height}"
         raise Refused("too_large", f"frames of {size} pixels; data.video.max_pixels is {max_pixels}")
@@ -84,6 +87,9 @@ def square(frame: av.VideoFrame, reformatter: VideoReformatter, settings: VideoS
     elif settings.fit == "pad":
         longest = max(frame.width, frame.height)
         width, height = (max(1, round(edge * size / longest)) for edge in (frame.width, frame.height))
+    if width * height > settings.max_pixels:
+        sizes = f"{frame.width} x {frame.height} become {width} x {height}"
+        raise Refused("too_large", f"frames of {sizes}; data.video.max_pixels is {settings.max_pixels}")
     small = reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA)
     turned = np.rot90(small.to_ndarray(), k=round(frame.rotation / 90) % 4)
     return centred(turned, size)

@@ -30,8 +30,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_an_object_store_is_refused_with_the_way_out() -> None:
-    with pytest.raises(UserError, match=r"s3:// are not supported yet. Name a folder"):
+def test_a_bucket_is_refused_where_a_folder_is_needed() -> None:
+    with pytest.raises(UserError, match=r"has to be a folder(.|\n)*Raw files and shards may lie on s3://"):
         local_path("s3://bucket/prefix")
 
 

@@ -388,3 +388,14 @@ def test_a_pipe_that_took_the_files_place_is_not_waited_for(tmp_path: Path) -> N
 
     with pytest.raises(Refused, match="not_regular"):
         source.read(tmp_path / "pipe.png")
+
+
+def test_a_file_over_the_limit_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "large.off").open("wb") as file:
+        file.truncate(2**31 + 1)  # Takes no room on the disk.
+
+    with pytest.raises(Refused, match=r"too_large: 2147483649 bytes; data.max_bytes is 2147483648"):
+        source.read(tmp_path / "large.off")
+    (tmp_path / "small.off").write_bytes(bytes(11))
+    with pytest.raises(Refused, match=r"data\.max_bytes is 10"):
+        source.read(tmp_path / "small.off", 10)
