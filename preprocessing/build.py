@@ -201,6 +201,7 @@ def add_sample(tar: TarWriter, work: Work, sample: Sample, accepted: Accepted) -
                 "shape": one.shape,
                 "offset": one.offset,
                 "length": one.length,
+                "crc32": one.crc32,
             }
             for one in stored
         ],
