@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from preprocessing.tar import BLOCK
+from preprocessing.tar import header as written
 
 END = 2 * BLOCK
 MOST = 2**22
@@ -108,15 +109,9 @@ def _header(block: bytes) -> tarfile.TarInfo | str:
         return "the tar ends here, before the blocks that end one"
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        ours = block == written(header.name.encode(), header.size)
     except (tarfile.HeaderError, ValueError) as error:
         return f"no header of a tar ({error})"
-    if block != tarfile.TarInfo.tobuf(_plain(header), tarfile.USTAR_FORMAT):
+    if not ours:
         return f"the header of {header.name} is none of ours: not USTAR, or with an owner, a mode or a time"
     return header
-
-
-def _plain(header: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The header that the writer makes for this name and size."""
-    plain = tarfile.TarInfo(header.name)
-    plain.size = header.size
-    return plain

@@ -14,7 +14,11 @@ from preprocessing.shards import INDEX, MANIFEST
 sys.path.append(str(Path(__file__).parents[1] / "preprocessing"))
 from hand_made import by_hand, manifest_of, publish
 
-pytestmark = pytest.mark.slow
+# MLflow's own libraries warn of each other.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 ROOT = Path(__file__).parents[2]
 FIRST = "train-g0000-00000-0123456789ab.tar"

@@ -140,7 +140,8 @@ def test_the_run_in_mlflow_holds_settings_curves_pictures_and_the_data(finished:
     assert losses == sorted(set(losses))
     assert losses[-1] == 60
     files = {file.path for file in finished.client.list_artifacts(run.info.run_id)}
-    assert {"run.toml", "learning-curve.png", "confusion-matrix.png", "attention-sheet.png"} <= files
+    pictures = ("learning-curve.png", "confusion-matrix.png", "attention-sheet.png", "contact-sheet.png")
+    assert {"run.toml", *pictures} <= files
     (data,) = run.inputs.dataset_inputs
     assert finished.shards.digest.startswith(data.dataset.digest)
     assert json.loads(data.dataset.profile)["train"] == finished.shards.counts["train"]
