@@ -53,6 +53,28 @@ def test_an_input_keeps_its_promise_of_positions_and_channels(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seeds", [None, torch.arange(4)])
+def test_samples_in_one_array_become_the_same_batch_as_samples_apart(
+    name: str, seeds: torch.Tensor | None, specs: dict[str, Spec], samples: Samples
+) -> None:
+    part, array = made(name, specs), samples[0][name]
+    apart = [np.roll(array, number) for number in range(4)]
+
+    together = part.collate(np.stack(apart), seeds)
+
+    for found, wanted in zip(together, part.collate(apart, seeds), strict=True):
+        assert found is wanted is None or (found.dtype == wanted.dtype and torch.equal(found, wanted))
+
+
+def test_images_in_one_array_are_not_copied(specs: dict[str, Spec], samples: Samples) -> None:
+    together = np.stack([samples[0]["image"]] * 3)
+
+    values = made("image", specs).collate(together, None).values
+
+    assert values.data_ptr() == together.ctypes.data
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_sample_is_cut_and_changed_the_same_way_whatever_its_place(
     name: str, specs: dict[str, Spec], samples: Samples
 ) -> None:

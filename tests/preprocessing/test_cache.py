@@ -19,11 +19,13 @@ from distant import DistantShards, distant
 
 from benchmarks.shards_by_hand import Given, noise, write
 from cluster.mistake import UserError
+from cluster.storage import store
 from preprocessing import shard_files
 from preprocessing.cache import Cache
 from preprocessing.reading import Reader
 from preprocessing.settings import DataSettings
 from preprocessing.shard_files import GAP, SPAN, Part, joined
+from preprocessing.shards import Shards
 
 SAMPLES = 40
 IMAGES = [noise(at, (20, 20, 3)) for at in range(SAMPLES)]
@@ -252,6 +254,24 @@ def test_a_full_disk_costs_the_copy_alone(shards: DistantShards, folder: Path) -
 
     assert asked(shards) == {"range": 4}
     assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+@pytest.mark.s3
+def test_a_real_bucket_gives_the_same_arrays_through_the_cache_and_without(
+    shards: DistantShards, folder: Path, bucket: str
+) -> None:
+    place, home = store(f"s3://{bucket}/some shards"), shards.home.behind.home
+    for path in home.rglob("*.*"):
+        place.write(path.relative_to(home).as_posix(), path.read_bytes())
+    there = Shards.open(place.place)
+
+    right(Reader(there, "train"))
+    right(Reader(there, "train", Cache(folder, 2 * next(shards.tars).bytes)))
+    assert len([*folder.glob("*.tar")]) == 2
+
+    place.remove([*there.tars][1].name)
+    with pytest.raises(UserError, match=r"train-g0000-00001-.*tar is gone; the index names it"):
+        Reader(there, "train").read([15])
 
 
 def test_the_settings_name_the_folder_and_the_bound(tmp_path: Path) -> None:
