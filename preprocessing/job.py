@@ -21,7 +21,7 @@ from preprocessing.gathering import gather, same
 from preprocessing.history import Match, Past, given_up, match, settle
 from preprocessing.inventory import Inventory, take
 from preprocessing.isolation import build_isolated
-from preprocessing.leftovers import sweep
+from preprocessing.leftovers import leftovers, sweep
 from preprocessing.objections import judge, refuse_other_settings, refuse_useless
 from preprocessing.plan import Plan, Work, plan, rebuildable
 from preprocessing.raw import raw
@@ -46,6 +46,8 @@ class Survey:
     matched: Match
     lost: frozenset[str]
     """Shards of the newest version that are gone or cut short."""
+    left: int
+    """Files that an attempt which died left behind the newest version."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -61,6 +63,7 @@ class Survey:
         unknown, left = self.matched.changes(len(self.past.shard))
         facts = [
             (len(self.lost), "shards are missing or cut short"),
+            (self.left, "files of an attempt that died are to be removed"),
             (suspects, "samples have to be read to tell whether they changed"),
             (unknown if self.past.signed else 0, "samples are new or changed"),
             (left if self.past.signed else 0, "samples are gone or changed"),
@@ -143,6 +146,7 @@ def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:
         past=past,
         matched=matched,
         lost=frozenset(present.missing()) if present else frozenset(),
+        left=sum(1 for _ in leftovers(home, present, set())) if present else 0,
     )
     why = survey.why()
     return (survey, why) if why else (None, "up to date")

@@ -1,6 +1,7 @@
 """What attempts that died left behind, told apart from everything else."""
 
 import re
+from collections.abc import Iterator
 
 from cluster.storage import Store
 from preprocessing.build import WORK
@@ -12,28 +13,41 @@ SIDE = re.compile(r"(.+)\.(plan\.json|rows\.parquet|done\.json)")
 
 
 def sweep(home: Store, shards: Shards | None, building: set[str]) -> None:
-    """Remove what attempts that died left behind, but the shards in `building`; never anything else.
-
-    A shard is such a leftover where the plan of an attempt names it and no version holds it.
-    """
+    """Remove what attempts that died left behind, but the shards in `building`; never anything else."""
     home.sweep()
-    named = {tar.name for tar in shards.tars} if shards else set()
-    for found in [*home.list(f"{WORK}/")]:
-        side = SIDE.fullmatch(found.name.removeprefix(f"{WORK}/"))
+    for name in [*leftovers(home, shards, building)]:
+        home.remove(name)
+
+
+def leftovers(home: Store, shards: Shards | None, building: set[str]) -> Iterator[str]:
+    """What is there, made by us, and part of no version.
+
+    A shard is a leftover where the plan of an attempt names it and no version holds it; it comes before that
+    plan, so that a sweep that dies leaves what tells whose it is.
+    """
+    held = {tar.name for tar in shards.tars} if shards else set()
+    for name in names(home, WORK):
+        side = SIDE.fullmatch(name)
         if side and side[1] not in building:
-            if side[2] == "plan.json" and f"{side[1]}.tar" not in named:
-                home.remove(f"{side[1]}.tar")
-            home.remove(found.name)
-    parts = (
-        {INDEX: [one.index.name for one in shards.generations], QUARANTINE: [shards.quarantine.name]}
-        if shards
-        else {}
-    )
-    for folder in (INDEX, QUARANTINE):
-        for found in [*home.list(f"{folder}/")]:
-            name = found.name.removeprefix(f"{folder}/")
-            if OURS.fullmatch(name) and name not in parts.get(folder, []):
-                home.remove(found.name)
-    for found in [*home.list(f"{LEDGER}/")]:
-        if shards and found.name != ledger_name(shards.number):
-            home.remove(found.name)
+            if side[2] == "plan.json" and f"{side[1]}.tar" not in held:
+                yield f"{side[1]}.tar"
+            yield f"{WORK}/{name}"
+    for folder, parts in tables(shards).items():
+        yield from (
+            f"{folder}/{name}" for name in names(home, folder) if OURS.fullmatch(name) and name not in parts
+        )
+    if shards:
+        ledger = ledger_name(shards.number).removeprefix(f"{LEDGER}/")
+        yield from (f"{LEDGER}/{name}" for name in names(home, LEDGER) if name != ledger)
+
+
+def names(home: Store, folder: str) -> list[str]:
+    """What lies in a folder."""
+    return [found.name.removeprefix(f"{folder}/") for found in home.list(f"{folder}/")]
+
+
+def tables(shards: Shards | None) -> dict[str, set[str]]:
+    """The files that a version names, by folder."""
+    if shards is None:
+        return {INDEX: set(), QUARANTINE: set()}
+    return {INDEX: {one.index.name for one in shards.generations}, QUARANTINE: {shards.quarantine.name}}

@@ -262,3 +262,20 @@ def test_a_lost_shard_whose_raw_files_changed_becomes_new_samples(raw: Path, pla
     assert lost.name not in {tar.name for tar in second.tars}
     assert sum(second.counts.values()) == 39
     assert second.statistics == counted(second)
+
+
+def test_what_a_kill_after_the_commit_leaves_is_removed_by_the_next_run(raw: Path, place: Path) -> None:
+    first, _ = sharded(settings(raw), place)
+    before = published(place)
+    old = place / "index.parquet" / f"g0000-{'0' * 12}.parquet"
+    old.write_bytes((place / "index.parquet" / first.generations[0].index.name).read_bytes())
+    (place / ".work" / f"{next(first.tars).name.removesuffix('.tar')}.plan.json").write_text("{}")
+    (place / "index.parquet" / "mine.parquet").write_text("the user's own")
+
+    _, why = check(settings(raw), str(place))
+    again, skipped = sharded(settings(raw), place)
+
+    assert why == "2 files of an attempt that died are to be removed"
+    assert (again, skipped) == (first, True)
+    assert published(place).keys() - before.keys() == {"index.parquet/mine.parquet"}
+    assert check(settings(raw), str(place)) == (None, "up to date")
