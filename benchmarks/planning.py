@@ -74,12 +74,12 @@ class Laps:
 
 def planned(count: int, work: str) -> dict[str, Any]:
     """What the data job does before its first task, from synthetic entries."""
-    from cluster.storage import Folder
+    from cluster.folder import Folder
     from preprocessing import commit as commits
+    from preprocessing.drawing import draw
     from preprocessing.history import Past, match
     from preprocessing.inventory import take
     from preprocessing.plan import plan
-    from preprocessing.samples import draw
     from preprocessing.settings import DataSettings
 
     settings = DataSettings(raw="")

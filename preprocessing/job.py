@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
@@ -18,23 +16,24 @@ from cluster.storage import Store, store
 from preprocessing import commit as commits
 from preprocessing import labels as tables
 from preprocessing.build import Decoding, finished, key_of, plan_name
-from preprocessing.columns import compute
+from preprocessing.drawing import draw
+from preprocessing.gathering import gather, same
 from preprocessing.history import Match, Past, given_up, match, settle
 from preprocessing.inventory import Inventory, take
 from preprocessing.isolation import build_isolated
+from preprocessing.leftovers import sweep
+from preprocessing.objections import judge, refuse_other_settings, refuse_useless
 from preprocessing.plan import Plan, Work, plan, rebuildable
 from preprocessing.raw import raw
-from preprocessing.samples import Samples, draw
-from preprocessing.settings import SPLITS, DataSettings, stored
+from preprocessing.samples import Samples
+from preprocessing.settings import SPLITS, DataSettings
 from preprocessing.shards import MANIFEST, Shards, existing
-from preprocessing.tables import replace_table
 
 Progress = Callable[[int, int], None]
 Task = Callable[[str], dict[str, Any]]
 Spread = Callable[[Task, list[str]], Iterable[dict[str, Any]]]
 """Does a task for each of these texts, in any order, anywhere."""
 
-REFUSED = "refused.parquet"
 HASHED_AT_ONCE = 256
 
 
@@ -111,12 +110,12 @@ def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Pro
     again = rebuildable(past, matched, survey.lost)
     matched = given_up(matched, past, survey.lost - {one.name for one in again})
     planned = plan(samples, settings, past, matched, again)
-    commits.sweep(home, past.shards, {one.name for one in planned.all})
+    sweep(home, past.shards, {one.name for one in planned.all})
     build(spread, planned, settings, home, progress)
     commits.prove(home, planned, past)
-    gathered = commits.gather(home, planned, past, matched)
+    gathered = gather(home, planned, past, matched)
     judge(gathered, settings, home)
-    if past.shards and commits.same(gathered, past, matched):
+    if past.shards and same(gathered, past, matched):
         commits.note_again(home, past.shards, gathered)
         return past.shards, not planned.lost
     return commits.commit(home, planned, past, matched, gathered), False
@@ -157,46 +156,6 @@ def inventory_of(settings: DataSettings) -> Inventory:
         raise UserError(f"{error.filename} cannot be listed: {error.strerror}. Make it readable.") from error
 
 
-def refuse_useless(samples: Samples, inventory: Inventory, settings: DataSettings) -> None:
-    """Stop where nothing could be learnt from what is there."""
-    lie = (
-        "Files must lie as `[split/]class/file`" if not settings.labels else "The label table must name them"
-    )
-    if not inventory.found:
-        raise UserError(f"{settings.raw} holds no file. Put the raw files there as `[split/]class/file`.")
-    if not len(samples):
-        raise UserError(
-            f"{settings.raw} holds {inventory.found} files and no sample of "
-            f"{', '.join(settings.modalities)}:\n"
-            f"{reasons_table(samples.refused)}\n"
-            f"{lie}, and data.modalities must name what they are."
-        )
-    if len(samples.classes()) == 1:
-        raise UserError(
-            f"{settings.raw} holds one class only, {samples.classes()[0]}: there is nothing to tell apart. "
-            f"Each class needs a folder of its own: `[split/]class/file`, or a name in data.labels."
-        )
-    if not (samples.split == SPLITS.index("train")).any():
-        raise UserError(
-            f"{settings.raw} holds {', '.join(inventory.splits) or 'no'} folders and no sample to train on. "
-            f"Put training files under train/class/."
-        )
-
-
-def refuse_other_settings(present: Shards, settings: DataSettings, place: str) -> None:
-    """Shards are never replaced by others because a setting was changed."""
-    asked = json.loads(json.dumps(stored(settings)))
-    names = [name for name in {**present.settings, **asked} if present.settings.get(name) != asked.get(name)]
-    if names:
-        there = present.settings
-        lines = [f"  data.{name}: {there.get(name, 'unset')} there, {asked.get(name, 'unset')} asked"
-                 for name in names]  # fmt: skip
-        raise UserError(
-            f"The shards in {place} were made with other settings:\n" + "\n".join(lines) + "\n"
-            "Set these back, name another place with data.shards, or delete that one."
-        )
-
-
 def build(spread: Spread, planned: Plan, settings: DataSettings, home: Store, progress: Progress) -> None:
     """Let tasks build what no earlier attempt has finished."""
     total = sum(len(one.members) for one in planned.all)
@@ -233,37 +192,6 @@ def keys_named(text: str, *, settings: DataSettings) -> dict[str, Any]:
     """The keys of some samples."""
     work, decoding = Work.of(text.encode()), Decoding(settings)
     return {"name": work.name, "keys": [key_of(sample, decoding) for sample in work.samples]}
-
-
-def judge(done: commits.Gathered, settings: DataSettings, home: Store) -> None:
-    """Stop where more was refused than allowed, or nothing is left to train on; finished shards are kept."""
-    counted = done.refused.filter(done.refused["counts"])
-    of = done.accepted_files + counted.num_rows
-    trained = done.counts["train"] > 0
-    if trained and (settings.max_refused >= 1 or counted.num_rows <= settings.max_refused * of):
-        home.remove(REFUSED)
-        return
-    replace_table(home, REFUSED, done.refused.drop_columns("counts"))
-    out = (
-        f"raise data.max_refused (now {settings.max_refused:g})"
-        if trained
-        else "give other raw files: none is left to train on"
-    )
-    raise UserError(
-        f"{counted.num_rows} of {of} files were refused, {counted.num_rows / of:.1%}:\n"
-        f"{reasons_table(done.refused)}\n"
-        f"All are listed in {home.place}/{REFUSED}. Mend or remove them, or {out}; finished shards are kept."
-    )
-
-
-def reasons_table(refused: pa.Table) -> str:
-    """Reason, number and one example a line, the most frequent first."""
-    counts: Counter[str] = Counter(refused["reason"].to_pylist())
-    lines: list[str] = []
-    for reason, count in counts.most_common():
-        first = refused.filter(compute.equal(refused["reason"], reason)).slice(0, 1).to_pylist()[0]
-        lines.append(f"  {reason:<12} {count:>7}  {first['source']} ({first['detail']})")
-    return "\n".join(lines)
 
 
 def on_ray(task: Task, texts: list[str]) -> Iterator[dict[str, Any]]:
