@@ -179,8 +179,10 @@ def test_memory_that_is_kept_for_batches_is_bounded() -> None:
 
 
 def test_threads_may_share_a_reader_and_processes_may_send_it(shards: Shards, samples: list[Given]) -> None:
-    reader = pickle.loads(pickle.dumps(Reader(shards, "train")))
     rows = [*range(35)] * 8
+    first = Reader(shards, "train")
+    first.read_batch(rows)
+    reader = pickle.loads(pickle.dumps(first))
     reader.read_batch(rows)
     reader.close()
 
