@@ -1,6 +1,7 @@
 """A store in a folder that all who use it mount."""
 
 import errno
+import fcntl
 import os
 import re
 import stat
@@ -106,6 +107,24 @@ class Folder:
     def remove(self, name: str) -> None:
         with suppress(NotADirectoryError, IsADirectoryError):
             (self.home / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def sole_writer(self) -> Generator[None]:
+        handle = os.open(self.home, os.O_RDONLY)
+        try:
+            # The kernel lets go of it when the process dies.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UserError(
+                f"Another run is writing to {self.place}. Wait until it has ended, or name another place."
+            ) from error
+        except OSError:
+            pass  # Some network file systems have no such lock.
+        try:
+            yield
+        finally:
+            os.close(handle)
 
     def sweep(self) -> None:
         for path in self.home.iterdir():

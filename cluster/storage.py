@@ -138,6 +138,14 @@ class Store(Protocol):
         """Take the name away, if it is there."""
         ...
 
+    def sole_writer(self) -> AbstractContextManager[None]:
+        """Keep other writers out for as long as this one is at work; a bucket has no way to.
+
+        Raises:
+            UserError: another one is.
+        """
+        ...
+
     def sweep(self) -> None:
         """Remove the drafts of processes that died; nothing else."""
         ...

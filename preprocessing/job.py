@@ -105,10 +105,19 @@ def rest(seconds: str) -> dict[str, Any]:
 
 def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Progress) -> tuple[Shards, bool]:
     """`shard`, with what does the tasks handed in."""
-    survey, _ = check(settings, place)
-    if survey is None:
-        return Shards.open(place), True
-    home, past, samples = store(place), survey.past, survey.samples
+    home = store(place)
+    with home.sole_writer():  # From the survey on: the version that it sees is the one to build on.
+        survey, _ = check(settings, place)
+        if survey is None:
+            return Shards.open(place), True
+        return build_on(spread, survey, settings, home, progress)
+
+
+def build_on(
+    spread: Spread, survey: Survey, settings: DataSettings, home: Store, progress: Progress
+) -> tuple[Shards, bool]:
+    """Build what the survey found to be missing, and publish it."""
+    past, samples = survey.past, survey.samples
     matched = settle(survey.matched, past, partial(keys, spread, settings, samples))
     again = rebuildable(past, matched, survey.lost)
     matched = given_up(matched, past, survey.lost - {one.name for one in again})

@@ -194,6 +194,22 @@ def test_a_file_that_changes_while_it_is_read_stops_the_run(tmp_path: Path) -> N
     assert not [path for path in (tmp_path / "shards").iterdir() if path.suffix in (".tar", ".part")]
 
 
+def test_a_second_run_into_the_same_folder_is_refused_while_one_is_at_work(tmp_path: Path) -> None:
+    asked, place = settings(pictures(tmp_path / "raw", 10)), tmp_path / "shards"
+    refusals: list[str] = []
+
+    def disturbed(task: Task, names: list[str]) -> Iterator[dict[str, Any]]:
+        with pytest.raises(UserError) as refusal:
+            sharded(asked, place)
+        refusals.append(str(refusal.value))
+        return map(task, names)
+
+    shard_with(disturbed, asked, str(place), lambda *_: None)
+
+    assert refusals == [f"Another run is writing to {place}. Wait until it has ended, or name another place."]
+    assert sharded(asked, place)[1]
+
+
 def test_a_damaged_manifest_is_seen_and_nothing_is_built_over_it(tmp_path: Path) -> None:
     asked, place = settings(pictures(tmp_path / "raw", 10)), tmp_path / "shards"
     whole, _ = sharded(asked, place)
