@@ -119,6 +119,7 @@ def build_shard(
     home, decoding = store(place), Decoding(settings, told, watch)
     rows: list[dict[str, Any]] = []
     keys: list[str] = []
+    faulty: list[int] = []
     accepted_files = 0
     refused: list[Refusal] = []
     sums: Sums = {}
@@ -129,6 +130,7 @@ def build_shard(
             outcome = read_sample(sample, decoding)
             keys.append(outcome.key)
             if isinstance(outcome, Faulty):
+                faulty.append(len(keys) - 1)
                 refused += outcome.refused
                 continue
             rows.append(add_sample(tar, work, sample, outcome))
@@ -143,6 +145,7 @@ def build_shard(
         "shard": {"name": f"{work.name}.tar", "sha256": file.sha256.hexdigest(), "bytes": file.size,
                   "samples": len(rows)},
         "keys": keys,
+        "faulty": faulty,
         "accepted_files": accepted_files,
         "refused": [asdict(one) for one in refused],
         "sums": sums,

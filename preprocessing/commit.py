@@ -68,8 +68,9 @@ def prove(home: Store, plan: Plan, past: Past) -> None:
             home.remove(shard["name"])
             raise UserError(
                 f"{home.place}/{shard['name']} was lost and cannot be built again as it was: a raw file has "
-                f"other content under the same size and time, or a decoder was updated. Shard again with "
-                f"--data.verify-content true: what changed becomes new samples."
+                f"other content under the same size and time. Shard again with --data.verify-content true: "
+                f"what changed becomes new samples. If this comes again, a decoder gives other values here: "
+                f"delete manifest.json and shard again, then everything is built anew."
             )
 
 
@@ -163,8 +164,8 @@ def kept_generations(home: Store, past: Past, matched: Match) -> Kept:
         if changed.isdisjoint(tar.name for tar in generation.tars):
             generations.append(generation)
             continue
-        archive(home, f"{VERSIONS}/{INDEX}/{generation.index.name}", f"{INDEX}/{generation.index.name}")
         index = table(home, INDEX, generation.index, None)
+        archive(home, f"{VERSIONS}/{INDEX}/{generation.index.name}", f"{INDEX}/{generation.index.name}")
         leaves = compute.is_in(index["key"], value_set=keys)
         dropped.append(index.filter(leaves))
         generations += without(home, generation, index.filter(compute.invert(leaves)))
@@ -185,7 +186,7 @@ def without(home: Store, generation: Generation, index: pa.Table) -> list[Genera
 
 def archive(home: Store, name: str, of: str) -> None:
     """Keep a file of the version that is about to be replaced."""
-    if home.size(name) != home.size(of):
+    if (size := home.size(of)) >= 0 and home.size(name) != size:
         home.write(name, home.read(of))
 
 

@@ -23,7 +23,7 @@ from preprocessing.inventory import Inventory, take
 from preprocessing.isolation import build_isolated
 from preprocessing.leftovers import leftovers, sweep
 from preprocessing.objections import judge, refuse_other_settings, refuse_useless
-from preprocessing.plan import Plan, Work, plan, rebuildable
+from preprocessing.plan import Plan, Work, decoders, plan, rebuildable
 from preprocessing.raw import raw
 from preprocessing.samples import Samples
 from preprocessing.settings import SPLITS, DataSettings
@@ -61,16 +61,19 @@ class Survey:
             return "no finished shards there"
         suspects = len(self.matched.suspects)
         unknown, left = self.matched.changes(len(self.past.shard))
+        known = self.past.signed or not suspects
         facts = [
             (len(self.lost), "shards are missing or cut short"),
             (self.left, "files of an attempt that died are to be removed"),
             (suspects, "samples have to be read to tell whether they changed"),
-            (unknown if self.past.signed else 0, "samples are new or changed"),
-            (left if self.past.signed else 0, "samples are gone or changed"),
+            (unknown if known else 0, "samples are new or changed"),
+            (left if known else 0, "samples are gone or changed"),
         ]
         said = [f"{count:,} {what}" for count, what in facts if count]
         if self.past.shards.unread != commits.unread(self.samples.refused):
             said.append("other files than before make no sample")
+        if self.past.shards.several != self.samples.several:
+            said.append("the label table gives several labels now, or one again")
         return ", ".join(said)
 
 
@@ -110,7 +113,7 @@ def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Pro
         return Shards.open(place), True
     home, past, samples = store(place), survey.past, survey.samples
     matched = settle(survey.matched, past, partial(keys, spread, settings, samples))
-    again = rebuildable(past, matched, survey.lost)
+    again = rebuildable(past, matched, survey.lost, decoders(settings))
     matched = given_up(matched, past, survey.lost - {one.name for one in again})
     planned = plan(samples, settings, past, matched, again)
     sweep(home, past.shards, {one.name for one in planned.all})
@@ -118,7 +121,7 @@ def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Pro
     commits.prove(home, planned, past)
     gathered = gather(home, planned, past, matched)
     judge(gathered, settings, home)
-    if past.shards and same(gathered, past, matched):
+    if past.shards and same(gathered, samples, past, matched):
         commits.note_again(home, past.shards, gathered)
         return past.shards, not planned.lost
     return commits.commit(home, planned, past, matched, gathered), False

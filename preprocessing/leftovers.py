@@ -23,9 +23,9 @@ def sweep(home: Store, shards: Shards | None, building: set[str]) -> None:
 def leftovers(home: Store, shards: Shards | None, building: set[str]) -> Iterator[str]:
     """What is there, made by us, and part of no version.
 
-    A shard is a leftover where the plan of an attempt names it and no version holds it. Its mark `done` comes
-    first and its plan behind it, so that a sweep that dies leaves no mark of what is no longer whole, and what
-    tells whose the shard is.
+    A shard is a leftover where the plan of an attempt names it and no version holds it. Its mark `done` goes
+    first and its plan behind it, so that a sweep that dies leaves no mark of what is no longer whole, and
+    what tells whose the shard is.
     """
     held = {tar.name for tar in shards.tars} if shards else set()
     for name in sorted(names(home, WORK)):

@@ -1,4 +1,4 @@
-"""What attempts that died left behind goes, in an order that a second death does not harm; nothing else does."""
+"""What attempts that died left goes, in an order that a second death does not harm; nothing else goes."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
