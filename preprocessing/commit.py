@@ -24,6 +24,7 @@ from preprocessing.gathering import Gathered
 from preprocessing.history import Match, Past, ledger_name
 from preprocessing.leftovers import sweep
 from preprocessing.plan import Plan, Planned
+from preprocessing.settings import DataSettings
 from preprocessing.shards import (
     FORMAT,
     INDEX,
@@ -45,12 +46,12 @@ from preprocessing.tables import publish_table, replace_table
 WRITERS = 8
 
 
-def unfinished(home: Store, plan: Plan) -> list[Planned]:
+def unfinished(home: Store, plan: Plan, settings: DataSettings) -> list[Planned]:
     """The shards that no attempt has finished; their part of the plan is written for the tasks."""
 
     def pending(planned: Planned) -> bool:
         text = plan.work(planned).text()
-        if finished(home, planned.name, text) is not None:
+        if finished(home, planned.name, text, settings) is not None:
             return False
         home.write(plan_name(planned.name), text)
         return True

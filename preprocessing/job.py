@@ -166,7 +166,7 @@ def inventory_of(settings: DataSettings) -> Inventory:
 def build(spread: Spread, planned: Plan, settings: DataSettings, home: Store, progress: Progress) -> None:
     """Let tasks build what no earlier attempt has finished."""
     total = sum(len(one.members) for one in planned.all)
-    todo = commits.unfinished(home, planned)
+    todo = commits.unfinished(home, planned, settings)
     done = total - sum(len(one.members) for one in todo)
     progress(done, total)
     task = partial(build_named, settings=settings, place=home.place)
@@ -179,7 +179,7 @@ def build_named(name: str, *, settings: DataSettings, place: str) -> dict[str, A
     """Build the shard whose plan lies at the place, unless an earlier try of this task has."""
     home = store(place)
     text = home.read(plan_name(name))
-    if (sidecar := finished(home, name, text)) is not None:
+    if (sidecar := finished(home, name, text, settings)) is not None:
         return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
     return build_isolated(Work.of(text), settings, place)
 
