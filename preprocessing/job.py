@@ -22,7 +22,7 @@ from preprocessing.history import Match, Past, given_up, match, settle
 from preprocessing.inventory import Inventory, take
 from preprocessing.isolation import build_isolated
 from preprocessing.leftovers import leftovers, sweep
-from preprocessing.objections import judge, refuse_other_settings, refuse_useless
+from preprocessing.objections import judge, refuse_nested, refuse_other_settings, refuse_useless
 from preprocessing.plan import Plan, Work, decoders, plan, rebuildable
 from preprocessing.raw import raw
 from preprocessing.samples import Samples
@@ -133,6 +133,7 @@ def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:
     Raises:
         UserError: the raw files cannot be used, or the shards at `place` were made with other settings.
     """
+    refuse_nested(settings, place)
     inventory = inventory_of(settings)
     samples = draw(
         inventory, tables.read(settings.labels, settings.raw) if settings.labels else None, settings
