@@ -95,7 +95,7 @@ def planned(count: int, work: str) -> dict[str, Any]:
         matched = match(samples, past, False)
         whole = plan(samples, settings, past, matched, ())
         laps.lap("plan")
-        shards = commits.unfinished(home, whole)
+        shards = commits.unfinished(home, whole, settings)
         laps.lap("written")
     if sum(len(one.members) for one in shards) != count:
         raise AssertionError("the plan lost paths")

@@ -24,6 +24,7 @@ from preprocessing.gathering import Gathered
 from preprocessing.history import Match, Past, ledger_name
 from preprocessing.leftovers import sweep
 from preprocessing.plan import Plan, Planned
+from preprocessing.settings import DataSettings
 from preprocessing.shards import (
     FORMAT,
     INDEX,
@@ -45,12 +46,12 @@ from preprocessing.tables import publish_table, replace_table
 WRITERS = 8
 
 
-def unfinished(home: Store, plan: Plan) -> list[Planned]:
+def unfinished(home: Store, plan: Plan, settings: DataSettings) -> list[Planned]:
     """The shards that no attempt has finished; their part of the plan is written for the tasks."""
 
     def pending(planned: Planned) -> bool:
         text = plan.work(planned).text()
-        if finished(home, planned.name, text) is not None:
+        if finished(home, planned.name, text, settings) is not None:
             return False
         home.write(plan_name(planned.name), text)
         return True
@@ -68,8 +69,9 @@ def prove(home: Store, plan: Plan, past: Past) -> None:
             home.remove(shard["name"])
             raise UserError(
                 f"{home.place}/{shard['name']} was lost and cannot be built again as it was: a raw file has "
-                f"other content under the same size and time, or a decoder was updated. Shard again with "
-                f"--data.verify-content true: what changed becomes new samples."
+                f"other content under the same size and time. Shard again with --data.verify-content true: "
+                f"what changed becomes new samples. If this comes again, a decoder gives other values here: "
+                f"delete manifest.json and shard again, then everything is built anew."
             )
 
 
@@ -163,8 +165,8 @@ def kept_generations(home: Store, past: Past, matched: Match) -> Kept:
         if changed.isdisjoint(tar.name for tar in generation.tars):
             generations.append(generation)
             continue
-        archive(home, f"{VERSIONS}/{INDEX}/{generation.index.name}", f"{INDEX}/{generation.index.name}")
         index = table(home, INDEX, generation.index, None)
+        archive(home, f"{VERSIONS}/{INDEX}/{generation.index.name}", f"{INDEX}/{generation.index.name}")
         leaves = compute.is_in(index["key"], value_set=keys)
         dropped.append(index.filter(leaves))
         generations += without(home, generation, index.filter(compute.invert(leaves)))
@@ -185,7 +187,7 @@ def without(home: Store, generation: Generation, index: pa.Table) -> list[Genera
 
 def archive(home: Store, name: str, of: str) -> None:
     """Keep a file of the version that is about to be replaced."""
-    if home.size(name) != home.size(of):
+    if (size := home.size(of)) >= 0 and home.size(name) != size:
         home.write(name, home.read(of))
 
 

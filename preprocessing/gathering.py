@@ -1,7 +1,9 @@
 """What the shards of a new version, and those that it keeps, say together."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from preprocessing.columns import Columns, compute
 from preprocessing.history import NOTES, Match, Past, refreshed
 from preprocessing.inventory import printable
 from preprocessing.plan import Plan, Planned
+from preprocessing.samples import Samples
 from preprocessing.settings import SPLITS
 from preprocessing.shards import (
     Tar,
@@ -46,8 +49,7 @@ def gather(home: Store, plan: Plan, past: Past, matched: Match) -> Gathered:
     notes, refused = Columns(NOTES), Columns(samples.refused.schema)
     for planned in plan.new:
         sidecar = json.loads(home.read(sidecar_name(planned.name)))
-        bad = {row["source"] for row in sidecar["refused"]}
-        add_notes(notes, plan, planned, sidecar["keys"], bad)
+        add_notes(notes, samples, planned, sidecar)
         for row in sidecar["refused"]:
             refused.add(row["source"], row["modality"], row["reason"], row["detail"], True)
         tars.append(Tar(**sidecar["shard"], removed=0))
@@ -73,14 +75,12 @@ def gather(home: Store, plan: Plan, past: Past, matched: Match) -> Gathered:
     )
 
 
-def add_notes(notes: Columns, plan: Plan, planned: Planned, keys: list[str], bad: set[str]) -> None:
+def add_notes(notes: Columns, samples: Samples, planned: Planned, sidecar: Mapping[str, Any]) -> None:
     """The ledger's rows of one new shard."""
-    samples = plan.samples
-    for member, key, paths in zip(planned.members, keys, samples.paths(planned.members), strict=True):
-        accepted = not bad or printable(paths[0]) not in bad
-        notes.add(
-            samples.signature[member].tobytes(), int(samples.stamp[member]), key, planned.name, accepted
-        )
+    faulty = frozenset(sidecar["faulty"])  # By place: two paths may look alike in print.
+    for at, (member, key) in enumerate(zip(planned.members, sidecar["keys"], strict=True)):
+        signature, stamp = samples.signature[member].tobytes(), int(samples.stamp[member])
+        notes.add(signature, stamp, key, planned.name, at not in faulty)
 
 
 def kept_members(past: Past, matched: Match) -> NDArray[np.int64]:
@@ -107,10 +107,12 @@ def kept_refusals(plan: Plan, past: Past, matched: Match) -> pa.Table:
     return old.append_column("counts", pa.array(np.ones(old.num_rows, bool)))
 
 
-def same(done: Gathered, past: Past, matched: Match) -> bool:
+def same(done: Gathered, samples: Samples, past: Past, matched: Match) -> bool:
     """Whether the raw files make no other version than the one that is there; litter makes none."""
     shards = past.shards
-    if shards is None or done.tars or len(kept_members(past, matched)) < int(past.accepted().sum()):
+    if shards is None or shards.several != samples.several or done.tars:
+        return False
+    if len(kept_members(past, matched)) < int(past.accepted().sum()):
         return False
     counted = done.refused.filter(done.refused["counts"]).drop_columns("counts")
     before = {tuple(row.values()) for row in shards.refused().to_pylist()}

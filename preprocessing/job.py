@@ -22,8 +22,8 @@ from preprocessing.history import Match, Past, given_up, match, settle
 from preprocessing.inventory import Inventory, take
 from preprocessing.isolation import build_isolated
 from preprocessing.leftovers import leftovers, sweep
-from preprocessing.objections import judge, refuse_other_settings, refuse_useless
-from preprocessing.plan import Plan, Work, plan, rebuildable
+from preprocessing.objections import judge, refuse_nested, refuse_other_settings, refuse_useless
+from preprocessing.plan import Plan, Work, decoders, plan, rebuildable
 from preprocessing.raw import raw
 from preprocessing.samples import Samples
 from preprocessing.settings import SPLITS, DataSettings
@@ -61,16 +61,19 @@ class Survey:
             return "no finished shards there"
         suspects = len(self.matched.suspects)
         unknown, left = self.matched.changes(len(self.past.shard))
+        known = self.past.signed or not suspects
         facts = [
             (len(self.lost), "shards are missing or cut short"),
             (self.left, "files of an attempt that died are to be removed"),
             (suspects, "samples have to be read to tell whether they changed"),
-            (unknown if self.past.signed else 0, "samples are new or changed"),
-            (left if self.past.signed else 0, "samples are gone or changed"),
+            (unknown if known else 0, "samples are new or changed"),
+            (left if known else 0, "samples are gone or changed"),
         ]
         said = [f"{count:,} {what}" for count, what in facts if count]
         if self.past.shards.unread != commits.unread(self.samples.refused):
             said.append("other files than before make no sample")
+        if self.past.shards.several != self.samples.several:
+            said.append("the label table gives several labels now, or one again")
         return ", ".join(said)
 
 
@@ -119,7 +122,7 @@ def build_on(
     """Build what the survey found to be missing, and publish it."""
     past, samples = survey.past, survey.samples
     matched = settle(survey.matched, past, partial(keys, spread, settings, samples))
-    again = rebuildable(past, matched, survey.lost)
+    again = rebuildable(past, matched, survey.lost, decoders(settings))
     matched = given_up(matched, past, survey.lost - {one.name for one in again})
     planned = plan(samples, settings, past, matched, again)
     sweep(home, past.shards, {one.name for one in planned.all})
@@ -127,7 +130,7 @@ def build_on(
     commits.prove(home, planned, past)
     gathered = gather(home, planned, past, matched)
     judge(gathered, settings, home)
-    if past.shards and same(gathered, past, matched):
+    if past.shards and same(gathered, samples, past, matched):
         commits.note_again(home, past.shards, gathered)
         return past.shards, not planned.lost
     return commits.commit(home, planned, past, matched, gathered), False
@@ -139,6 +142,7 @@ def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:
     Raises:
         UserError: the raw files cannot be used, or the shards at `place` were made with other settings.
     """
+    refuse_nested(settings, place)
     inventory = inventory_of(settings)
     samples = draw(
         inventory, tables.read(settings.labels, settings.raw) if settings.labels else None, settings
@@ -172,7 +176,7 @@ def inventory_of(settings: DataSettings) -> Inventory:
 def build(spread: Spread, planned: Plan, settings: DataSettings, home: Store, progress: Progress) -> None:
     """Let tasks build what no earlier attempt has finished."""
     total = sum(len(one.members) for one in planned.all)
-    todo = commits.unfinished(home, planned)
+    todo = commits.unfinished(home, planned, settings)
     done = total - sum(len(one.members) for one in todo)
     progress(done, total)
     task = partial(build_named, settings=settings, place=home.place)
@@ -185,7 +189,7 @@ def build_named(name: str, *, settings: DataSettings, place: str) -> dict[str, A
     """Build the shard whose plan lies at the place, unless an earlier try of this task has."""
     home = store(place)
     text = home.read(plan_name(name))
-    if (sidecar := finished(home, name, text)) is not None:
+    if (sidecar := finished(home, name, text, settings)) is not None:
         return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
     return build_isolated(Work.of(text), settings, place)
 

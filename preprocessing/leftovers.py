@@ -9,7 +9,8 @@ from preprocessing.history import LEDGER, ledger_name
 from preprocessing.shards import INDEX, QUARANTINE, Shards
 
 OURS = re.compile(r"g\d{4,}-[0-9a-f]{12}\.parquet")
-SIDE = re.compile(r"(.+)\.(plan\.json|rows\.parquet|done\.json)")
+SIDE = re.compile(r"((?:train|val|test)-g\d{4,}-\d{5,}-[0-9a-f]{12})\.(plan\.json|rows\.parquet|done\.json)")
+NOTED = re.compile(r"\d{4,}\.parquet")
 
 
 def sweep(home: Store, shards: Shards | None, building: set[str]) -> None:
@@ -22,11 +23,12 @@ def sweep(home: Store, shards: Shards | None, building: set[str]) -> None:
 def leftovers(home: Store, shards: Shards | None, building: set[str]) -> Iterator[str]:
     """What is there, made by us, and part of no version.
 
-    A shard is a leftover where the plan of an attempt names it and no version holds it; it comes before that
-    plan, so that a sweep that dies leaves what tells whose it is.
+    A shard is a leftover where the plan of an attempt names it and no version holds it. Its mark `done` goes
+    first and its plan behind it, so that a sweep that dies leaves no mark of what is no longer whole, and
+    what tells whose the shard is.
     """
     held = {tar.name for tar in shards.tars} if shards else set()
-    for name in names(home, WORK):
+    for name in sorted(names(home, WORK)):
         side = SIDE.fullmatch(name)
         if side and side[1] not in building:
             if side[2] == "plan.json" and f"{side[1]}.tar" not in held:
@@ -38,7 +40,9 @@ def leftovers(home: Store, shards: Shards | None, building: set[str]) -> Iterato
         )
     if shards:
         ledger = ledger_name(shards.number).removeprefix(f"{LEDGER}/")
-        yield from (f"{LEDGER}/{name}" for name in names(home, LEDGER) if name != ledger)
+        yield from (
+            f"{LEDGER}/{name}" for name in names(home, LEDGER) if NOTED.fullmatch(name) and name != ledger
+        )
 
 
 def names(home: Store, folder: str) -> list[str]:

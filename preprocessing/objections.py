@@ -1,12 +1,13 @@
 """Why raw files cannot be sharded as they are, in words that say the way out."""
 
 import json
+import os
 from collections import Counter
 
 import pyarrow as pa
 
 from cluster.mistake import UserError
-from cluster.storage import Store
+from cluster.storage import Store, absolute, is_bucket, local_path
 from preprocessing.columns import compute
 from preprocessing.gathering import Gathered
 from preprocessing.inventory import Inventory
@@ -42,6 +43,21 @@ def refuse_useless(samples: Samples, inventory: Inventory, settings: DataSetting
             f"{settings.raw} holds {', '.join(inventory.splits) or 'no'} folders and no sample to train on. "
             f"Put training files under train/class/."
         )
+
+
+def refuse_nested(settings: DataSettings, place: str) -> None:
+    """Shards below the raw files would be raw files themselves, others after every run."""
+    inner, outer = (real(one) for one in (place, settings.raw))
+    if f"{inner}/".startswith(f"{outer}/"):
+        raise UserError(
+            f"The shards' place {place} lies in data.raw, {settings.raw}: they would be taken for raw files. "
+            f"Name another place with --data.shards, or another --workspace."
+        )
+
+
+def real(place: str) -> str:
+    """A place without links, or a URI."""
+    return absolute(place) if is_bucket(place) else os.path.realpath(local_path(place))
 
 
 def refuse_other_settings(present: Shards, settings: DataSettings, place: str) -> None:

@@ -173,3 +173,25 @@ def test_a_table_that_names_no_file_is_no_data(raw: Path) -> None:
         UserError, match=r"no sample of image(.|\n)*missing +1 +elsewhere/x(.|\n)*label table"
     ):
         labelled(raw, table(raw.parent / "t.csv", "path,label", "elsewhere/x.png,cat"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": [["a"], ["b"]]}, "lists of labels belong into a column `labels`"),
+        ({"path": [b"day0/\xff.png", b"day1/01.png"]}, "Give UTF-8 text"),
+    ],
+)
+def test_a_column_that_is_no_text_is_refused(raw: Path, columns: dict[str, Any], message: str) -> None:
+    path = raw.parent / "labels.parquet"
+    pq.write_table(pa.table({"path": [every(0), every(1)], "label": ["a", "b"], **columns}), path)
+
+    with pytest.raises(UserError, match=message):
+        labelled(raw, str(path))
+
+
+def test_a_column_that_is_there_twice_is_refused(raw: Path) -> None:
+    labels = table(raw.parent / "labels.csv", "path,label,label", f"{every(0)},a,b")
+
+    with pytest.raises(UserError, match=r"several columns label\. Keep one"):
+        labelled(raw, labels)
