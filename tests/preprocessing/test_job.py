@@ -96,6 +96,23 @@ def test_the_same_files_give_the_same_bytes_wherever_they_lie(tmp_path: Path) ->
     assert published(tmp_path / "one-shards") == published(tmp_path / "two-shards")
 
 
+def test_tasks_in_other_folders_find_a_raw_folder_that_is_named_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures(Path("raw"), 15)
+    whole, _ = sharded(settings(tmp_path / "raw"), tmp_path / "whole")
+
+    def elsewhere(task: Task, names: list[str]) -> Iterator[dict[str, Any]]:
+        monkeypatch.chdir("/")
+        return map(task, names)
+
+    shards, _ = shard_with(elsewhere, settings(Path("raw")), "shards", lambda *_: None)
+
+    assert shards.digest == whole.digest
+    assert published(tmp_path / "shards") == published(tmp_path / "whole")
+
+
 def test_a_missing_or_cut_shard_is_built_again(tmp_path: Path) -> None:
     asked, place = settings(pictures(tmp_path / "raw", 15)), tmp_path / "shards"
     sharded(asked, place)
