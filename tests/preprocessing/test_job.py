@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from in_buckets import in_a_thread
 from making import picture, pictures, published, settings, sharded, sound
 
 from cluster.mistake import UserError
@@ -107,7 +108,7 @@ def test_tasks_in_other_folders_find_a_raw_folder_that_is_named_from_here(
         monkeypatch.chdir("/")
         return map(task, names)
 
-    shards, _ = shard_with(elsewhere, settings(Path("raw")), "shards", lambda *_: None)
+    shards, _ = in_a_thread(settings(Path("raw")), "shards", elsewhere)
 
     assert shards.digest == whole.digest
     assert published(tmp_path / "shards") == published(tmp_path / "whole")
