@@ -31,12 +31,14 @@ def folder(place: str) -> Path:
 
 
 def refuse_unwritable(place: str) -> None:
-    """Find out, without making anything, whether `folder` would be refused.
+    """Find out, without making anything, whether `place` would be refused.
 
     Raises:
-        UserError: what is there of the path is no folder, or may not be written.
+        UserError: what is there of the path is no folder, or may not be written; or the bucket is not there,
+            or does not let itself be listed.
     """
     if is_bucket(place):
+        next(store(place).list(), None)
         return
     path = local_path(place)
     there = next(part for part in (path, *path.parents) if part.exists())

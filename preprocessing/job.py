@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
-from cluster.storage import Store, store
+from cluster.storage import Store, absolute, store
 from preprocessing import commit as commits
 from preprocessing import labels as tables
 from preprocessing.build import Decoding, finished, key_of, plan_name
@@ -179,10 +179,15 @@ def build(spread: Spread, planned: Plan, settings: DataSettings, home: Store, pr
     todo = commits.unfinished(home, planned, settings)
     done = total - sum(len(one.members) for one in todo)
     progress(done, total)
-    task = partial(build_named, settings=settings, place=home.place)
+    task = partial(build_named, settings=placed(settings), place=home.place)
     for result in spread(task, [one.name for one in todo]):
         done += result["planned"]
         progress(done, total)
+
+
+def placed(settings: DataSettings) -> DataSettings:
+    """The same settings for tasks, which run in other folders."""
+    return replace(settings, raw=absolute(settings.raw))
 
 
 def build_named(name: str, *, settings: DataSettings, place: str) -> dict[str, Any]:
@@ -201,7 +206,9 @@ def keys(spread: Spread, settings: DataSettings, samples: Samples, members: NDAr
         Work(name=str(number), split="", samples=tuple(samples.take(part))).text().decode()
         for number, part in enumerate(parts)
     ]
-    found = {int(one["name"]): one["keys"] for one in spread(partial(keys_named, settings=settings), texts)}
+    found = {
+        int(one["name"]): one["keys"] for one in spread(partial(keys_named, settings=placed(settings)), texts)
+    }
     return [key for number in range(len(parts)) for key in found[number]]
 
 
@@ -211,14 +218,15 @@ def keys_named(text: str, *, settings: DataSettings) -> dict[str, Any]:
     return {"name": work.name, "keys": [key_of(sample, decoding) for sample in work.samples]}
 
 
-def on_ray(task: Task, texts: list[str]) -> Iterator[dict[str, Any]]:
-    """Each text a row of Ray Data; the results as they come."""
+def on_ray(task: Task, texts: list[str], rows_a_block: int = 1) -> Iterator[dict[str, Any]]:
+    """Each text a row of Ray Data, and each block of rows a task; the results as they come."""
     if not texts:
         return
     import ray
 
     ray.data.DataContext.get_current().enable_progress_bars = False
-    rows = ray.data.from_items([{"text": text} for text in texts], override_num_blocks=len(texts))
+    blocks = -(-len(texts) // rows_a_block)
+    rows = ray.data.from_items([{"text": text} for text in texts], override_num_blocks=blocks)
     # Ray Data does a task that dies with its worker or node again, however often. Three tasks on two cores:
     # it takes 0.15 s to see that one has ended, and writing and uploading wait too.
     results = rows.map(do, fn_args=(task,), num_cpus=0.67)  # pyright: ignore[reportArgumentType]

@@ -38,7 +38,7 @@ def pictures(root: Path, count: int, folders: Iterable[str] = ("cat", "dog")) ->
 def settings(root: Path, **more: object) -> DataSettings:
     """Settings for small pictures and sounds."""
     small = {"image": ImageSettings(size=8), "audio": AudioSettings(rate=8000), "shard_size": 10}
-    return DataSettings(raw=str(root), **{**small, **more})  # pyright: ignore[reportArgumentType]
+    return DataSettings(**{"raw": str(root), **small, **more})  # pyright: ignore[reportArgumentType]
 
 
 def sharded(asked: DataSettings, place: Path) -> tuple[Shards, bool]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from in_buckets import in_a_thread
 from making import picture, pictures, published, settings, sharded, sound
 
 from cluster.mistake import UserError
@@ -94,6 +95,23 @@ def test_the_same_files_give_the_same_bytes_wherever_they_lie(tmp_path: Path) ->
         sharded(settings(pictures(tmp_path / folder, 15)), tmp_path / f"{folder}-shards")
 
     assert published(tmp_path / "one-shards") == published(tmp_path / "two-shards")
+
+
+def test_tasks_in_other_folders_find_a_raw_folder_that_is_named_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures(Path("raw"), 15)
+    whole, _ = sharded(settings(tmp_path / "raw"), tmp_path / "whole")
+
+    def elsewhere(task: Task, names: list[str]) -> Iterator[dict[str, Any]]:
+        monkeypatch.chdir("/")
+        return map(task, names)
+
+    shards, _ = in_a_thread(settings(Path("raw")), "shards", elsewhere)
+
+    assert shards.digest == whole.digest
+    assert published(tmp_path / "shards") == published(tmp_path / "whole")
 
 
 def test_a_missing_or_cut_shard_is_built_again(tmp_path: Path) -> None:
