@@ -108,6 +108,7 @@ def rest(seconds: str) -> dict[str, Any]:
 
 def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Progress) -> tuple[Shards, bool]:
     """`shard`, with what does the tasks handed in."""
+    refuse_nested(settings, place)
     home = store(place)
     with home.sole_writer():  # From the survey on: the version that it sees is the one to build on.
         survey, _ = check(settings, place)
