@@ -1,7 +1,7 @@
 """Two runs into one place at once: who is overtaken stops, and undoes nothing.
 
-There is no lock, as none outlives a machine that dies. What each run takes for leftovers may be the other's, so
-that it is missed there; a version that came meanwhile is never replaced by one that does not know it.
+There is no lock, which a machine that dies would leave behind. What one run takes for leftovers may be the
+other's, which misses it; a version that came meanwhile is not replaced by one that does not know it.
 """
 
 from collections.abc import Generator

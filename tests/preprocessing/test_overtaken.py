@@ -1,5 +1,6 @@
 """Two runs into one place: the one that is overtaken says so, and the other's version stays."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,8 @@ from typing import Any
 import pytest
 from making import picture, pictures, settings, sharded
 
-from cluster.folder import Folder
 from cluster.mistake import UserError
 from preprocessing.job import Task, check, shard_with
-from preprocessing.overtaken import refuse_overtaken
 from preprocessing.shards import Shards
 
 
@@ -36,13 +35,18 @@ def test_a_run_that_is_overtaken_says_so_and_the_others_version_stays(tmp_path: 
     assert check(settings(raw), str(place))[0] is None
 
 
-def test_a_version_that_came_meanwhile_is_never_replaced(tmp_path: Path) -> None:
+def test_a_version_that_came_before_the_commit_is_not_replaced(tmp_path: Path) -> None:
     raw, place = pictures(tmp_path / "raw", 12), tmp_path / "shards"
-    first, _ = sharded(settings(raw), place)
-    picture(raw / "cat" / "later.png", seed=77)
-    second, _ = sharded(settings(raw), place)
+    versions: list[Shards] = []
 
-    refuse_overtaken(Folder(place), second)
-    for before in (None, first):
-        with pytest.raises(UserError, match=f"another version than before, {second.digest[:12]}"):
-            refuse_overtaken(Folder(place), before)
+    def overtaken(done: int, total: int) -> None:
+        if done == total:
+            (place / ".work").rename(tmp_path / "work")
+            picture(raw / "dog" / "meanwhile.png", seed=78)
+            versions.append(sharded(settings(raw), place)[0])
+            shutil.copytree(tmp_path / "work", place / ".work", dirs_exist_ok=True)
+
+    with pytest.raises(UserError, match="holds another version than before"):
+        shard_with(map, settings(raw), str(place), overtaken)
+
+    assert Shards.open(str(place)) == versions[0]
