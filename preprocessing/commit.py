@@ -23,6 +23,7 @@ from preprocessing.columns import compute
 from preprocessing.gathering import Gathered
 from preprocessing.history import Match, Past, ledger_name
 from preprocessing.leftovers import sweep
+from preprocessing.overtaken import refuse_overtaken
 from preprocessing.plan import Plan, Planned
 from preprocessing.settings import DataSettings
 from preprocessing.shards import (
@@ -113,6 +114,7 @@ def commit(home: Store, plan: Plan, past: Past, matched: Match, done: Gathered) 
     }
     manifest["digest"] = seal(manifest)
     replace_table(home, ledger_name(plan.generation), done.notes)
+    refuse_overtaken(home, past.shards)
     home.write(MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
     shards = Shards.of(home.place, manifest)
     sweep(home, shards, set())

@@ -23,6 +23,7 @@ from preprocessing.inventory import Inventory, take
 from preprocessing.isolation import build_isolated
 from preprocessing.leftovers import leftovers, sweep
 from preprocessing.objections import judge, refuse_nested, refuse_other_settings, refuse_useless
+from preprocessing.overtaken import undisturbed
 from preprocessing.plan import Plan, Work, decoders, plan, rebuildable
 from preprocessing.raw import raw
 from preprocessing.samples import Samples
@@ -128,13 +129,15 @@ def build_on(
     planned = plan(samples, settings, past, matched, again)
     sweep(home, past.shards, {one.name for one in planned.all})
     build(spread, planned, settings, home, progress)
-    commits.prove(home, planned, past)
-    gathered = gather(home, planned, past, matched)
+    with undisturbed(place):
+        commits.prove(home, planned, past)
+        gathered = gather(home, planned, past, matched)
     judge(gathered, settings, home)
     if past.shards and same(gathered, samples, past, matched):
         commits.note_again(home, past.shards, gathered)
         return past.shards, not planned.lost
-    return commits.commit(home, planned, past, matched, gathered), False
+    with undisturbed(place):
+        return commits.commit(home, planned, past, matched, gathered), False
 
 
 def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:
@@ -194,10 +197,11 @@ def placed(settings: DataSettings) -> DataSettings:
 def build_named(name: str, *, settings: DataSettings, place: str) -> dict[str, Any]:
     """Build the shard whose plan lies at the place, unless an earlier try of this task has."""
     home = store(place)
-    text = home.read(plan_name(name))
-    if (sidecar := finished(home, name, text, settings)) is not None:
-        return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
-    return build_isolated(Work.of(text), settings, place)
+    with undisturbed(place):
+        text = home.read(plan_name(name))
+        if (sidecar := finished(home, name, text, settings)) is not None:
+            return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
+        return build_isolated(Work.of(text), settings, place)
 
 
 def keys(spread: Spread, settings: DataSettings, samples: Samples, members: NDArray[np.int64]) -> list[str]:

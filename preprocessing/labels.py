@@ -69,10 +69,9 @@ def read(place: str, raw: str) -> Labels:
     names = joined(given, place) if several else text(given, place)
     unnamed = compute.equal(compute.fill_null(names, ""), "")
     refuse_where(unnamed, place, "has no label. Give it one, or take the row out")
-    splits = (
-        text(table["split"], place) if "split" in table.column_names else pa.array([""] * len(names), TEXT)
-    )
-    splits = compute.fill_null(splits, "")
+    splits = pa.array([""] * len(names), TEXT)
+    if "split" in table.column_names:
+        splits = compute.fill_null(text(column(table, "split", place), place), "")
     known = pa.array(["", *SPLITS], TEXT)
     strange = compute.invert(compute.is_in(splits, known))
     refuse_where(strange, place, "names another split than train, val or test")
