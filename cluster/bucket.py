@@ -16,7 +16,7 @@ from cluster.body import Body, StaleError, stamp_of
 from cluster.listing import listed
 from cluster.mistake import UserError
 from cluster.s3 import Gateway, Patience, RefusedError
-from cluster.storage import Object
+from cluster.storage import ANY, Object
 
 ONE_PUT = 2**30
 PART = 2**26
@@ -148,10 +148,14 @@ class Bucket:
     def sole_writer(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def sweep(self) -> None:
+    def sweep(self, ours: re.Pattern[str] = ANY) -> None:
         ended: set[str] = set()
+
+        def left_over(one: Any) -> bool:
+            return one["UploadId"] not in ended and bool(ours.fullmatch(one["Key"].removeprefix(self.root)))
+
         # Always the first page, as what was on it goes: Swift's pages do not say where the next begins.
-        while left := [one for one in self.uploads() if one["UploadId"] not in ended]:
+        while left := [*filter(left_over, self.uploads())]:
             for one in left:
                 with suppress(RefusedError):
                     self.gateway.ask("abort_multipart_upload", one["Key"], GONE, UploadId=one["UploadId"])

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from cluster.mistake import UserError
-from cluster.storage import ANOTHER, Object, sync_folder
+from cluster.storage import ANOTHER, ANY, Object, sync_folder
 
 DRAFT = ".part"
 
@@ -126,7 +126,7 @@ class Folder:
         finally:
             os.close(handle)
 
-    def sweep(self) -> None:
+    def sweep(self, ours: re.Pattern[str] = ANY) -> None:  # noqa: ARG002  (a draft here bears a name of ours)
         for path in self.home.iterdir():
             if OUR_DRAFT.fullmatch(path.name):
                 path.unlink(missing_ok=True)

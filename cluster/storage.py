@@ -1,6 +1,7 @@
 """Places where artifacts live, folders and buckets alike, and files that appear whole or not at all."""
 
 import os
+import re
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -65,6 +66,9 @@ def local_path(place: str) -> Path:
             f"Raw files and shards may lie on s3:// too."
         )
     return Path(urlparse(place).path if scheme else place).expanduser().absolute()
+
+
+ANY = re.compile(r".*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +152,8 @@ class Store(Protocol):
         """
         ...
 
-    def sweep(self) -> None:
-        """Remove the drafts of processes that died; nothing else."""
+    def sweep(self, ours: re.Pattern[str] = ANY) -> None:
+        """Remove the drafts of processes that died, of those in a bucket the ones whose name is `ours`."""
         ...
 
 

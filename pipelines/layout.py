@@ -10,8 +10,8 @@ from preprocessing.settings import DataSettings
 
 FREE = (
     "name", "workspace", "run_file", "cluster.", "tracking.", "data.raw", "data.shards",
-    "data.labels", "data.max_", "data.cache", "data.verify_content", "data.decoder_", "train.epochs", "train.steps", "train.save_every", "train.evaluate_every",
-    "model.attention", "train.recompute",
+    "data.labels", "data.max_", "data.cache", "data.verify_content", "data.decoder_", "train.epochs",
+    "train.steps", "train.save_every", "train.evaluate_every", "model.attention", "train.recompute",
 )  # fmt: skip
 """Settings that may differ when a training goes on: they do not change what it has learnt so far (how it is
 computed changes rounding), or the digest of the shards answers for them."""

@@ -4,7 +4,8 @@ For every sample the ledger of its generation notes a signature (all that is kno
 a stamp (their times, or ETags) and its key (which follows from their content). The ledger is outside of the
 digest, as times differ between machines. The rules:
 * same signature, same stamp: unchanged, and neither read nor rewritten;
-* same signature, another stamp: its files are read once; unchanged where the key is the same;
+* same signature, another stamp: its files are read once; unchanged where the key is the same, and tried again
+  where they were refused;
 * anything else: a new sample, which goes into a new shard; one that is no longer there, or changed, leaves
   the index, and its bytes stay in the old shard.
 A sample that stays keeps its split, whatever the folders and shares say by now.
@@ -144,13 +145,13 @@ def settle(matched: Match, past: Past, keys: Keys) -> Match:
     """Read the suspects and tell which of them are what they were."""
     if not len(matched.suspects):
         return matched
-    row, noted = matched.row.copy(), past.keys()
+    row, noted, accepted = matched.row.copy(), past.keys(), past.accepted()
     by_key = {} if past.signed else {key: at for at, key in enumerate(noted.tolist())}
     for sample, key in zip(matched.suspects.tolist(), keys(matched.suspects), strict=True):
         at = int(row[sample])
         if at < 0:
             row[sample] = by_key.get(key, -1) if key else -1
-        elif not key or noted[at] != key:
+        elif not key or noted[at] != key or not accepted[at]:
             row[sample] = -1
     return Match(row=row, suspects=matched.suspects)
 

@@ -5,7 +5,8 @@ The rules, in the order they apply:
 * pipes, devices and dangling links are refused unopened;
 * a file or folder whose name starts with a dot is litter: refused, outside the share of `max_refused`;
 * a file that lies in no class folder (INDEX.csv, README) is litter too, unless a table gives the labels;
-  where the raw folder has one of train/, val/ and test/, so is everything beside them;
+  where the raw folder has one of train/, val/ and test/, so is everything beside them, but media that was
+  asked for counts there: whole classes would be left out without a word;
 * a name without a known ending is `unsupported`; one of a modality that was not asked for is `not_asked`,
   again outside the share.
 Names are kept byte for byte, in whatever encoding.
@@ -67,7 +68,9 @@ def take(entries: Iterable[Entry], modalities: tuple[Modality, ...], *, tabled: 
     for name, size, stamp, fault in rows(seen):
         path = os.fsdecode(name)
         suffix = ending(path)
-        if (why := objection(path, fault, splits, tabled) or unwanted(suffix, wanted)) is None:
+        if (
+            why := objection(path, fault, splits, tabled, suffix in wanted) or unwanted(suffix, wanted)
+        ) is None:
             cut = len(name) - len(os.fsencode(suffix))
             files.add(name[:cut], name[cut:], size, stamp)
         else:
@@ -102,14 +105,18 @@ Objection = tuple[Reason, str, bool]
 """Reason, detail, and whether it counts."""
 
 
-def objection(path: str, fault: str, splits: tuple[str, ...], tabled: bool) -> Objection | None:
+def objection(path: str, fault: str, splits: tuple[str, ...], tabled: bool, asked: bool) -> Objection | None:
     """Why the file can be no sample, whatever it holds."""
     if path.startswith(".") or "/." in path:
         return litter(path)
     if fault:
         return "not_regular", fault, True
     split, _, inner = path.partition("/") if splits else ("", "", path)
-    if not tabled and ((splits and split not in splits) or "/" not in inner):
+    if tabled:
+        return None
+    if splits and split not in splits and inner:
+        return "unsupported", f"lies beside the split folders {', '.join(splits)}", asked
+    if "/" not in inner:
         return "unsupported", f"lies in no class folder{' of ' + ', '.join(splits) if splits else ''}", False
     return None
 

@@ -129,14 +129,14 @@ def build_on(
     planned = plan(samples, settings, past, matched, again)
     sweep(home, past.shards, {one.name for one in planned.all})
     build(spread, planned, settings, home, progress)
-    with undisturbed(place):
+    with undisturbed(home.place):
         commits.prove(home, planned, past)
         gathered = gather(home, planned, past, matched)
     judge(gathered, settings, home)
     if past.shards and same(gathered, samples, past, matched):
         commits.note_again(home, past.shards, gathered)
         return past.shards, not planned.lost
-    with undisturbed(place):
+    with undisturbed(home.place):
         return commits.commit(home, planned, past, matched, gathered), False
 
 

@@ -7,6 +7,7 @@ where it decides that; every other column is an extra that is kept with the samp
 
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +54,13 @@ class Labels:
         """The other columns of a row, as what JSON can hold."""
         if not self.extras.num_columns:
             return {}
-        return json.loads(json.dumps(self.extras.slice(row, 1).to_pylist()[0], default=str))
+        values = self.extras.slice(row, 1).to_pylist()[0]
+        # JSON has no NaN.
+        whole = {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in values.items()
+        }
+        return json.loads(json.dumps(whole, default=str))
 
 
 def read(place: str, raw: str) -> Labels:
@@ -153,7 +160,8 @@ def joined(values: pa.ChunkedArray, place: str) -> pa.Array:
 
 def stem(path: str | None, raw: str) -> bytes:
     """The path below the raw folder, without the extension of a modality."""
-    inner = (path or "").removeprefix(raw.rstrip("/") + "/").removeprefix("./")
+    whole = raw.rstrip("/") + "/" if raw.startswith("/") or is_bucket(raw) else "./"
+    inner = (path or "").removeprefix(whole).removeprefix("./")
     suffix = ending(inner)
     return os.fsencode(inner[: len(inner) - len(suffix)] if suffix in MODALITIES else inner)
 
@@ -161,7 +169,7 @@ def stem(path: str | None, raw: str) -> bytes:
 def refuse_where(wrong: pa.Array, place: str, what: str) -> None:
     """Stop at the first row of which this is said."""
     if (row := compute.index(wrong, True).as_py()) >= 0:
-        raise UserError(f"Row {row + 1:,} of the label table {place} {what}.")
+        raise UserError(f"Row {row + 1:,} (without a header) of the label table {place} {what}.")
 
 
 def once(labels: Labels, place: str) -> Labels:

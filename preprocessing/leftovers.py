@@ -6,17 +6,24 @@ from collections.abc import Iterator
 from cluster.storage import Store
 from preprocessing.build import WORK
 from preprocessing.history import LEDGER, ledger_name
-from preprocessing.shards import INDEX, QUARANTINE, Shards
+from preprocessing.shards import INDEX, QUARANTINE, VERSIONS, Shards
 
 OURS = re.compile(r"g\d{4,}-[0-9a-f]{12}\.parquet")
 SIDE = re.compile(r"((?:train|val|test)-g\d{4,}-\d{5,}-[0-9a-f]{12})\.(plan\.json|rows\.parquet|done\.json)")
+UPLOADED = re.compile(
+    r"(train|val|test)-g\d{4,}-\d{5,}-[0-9a-f]{12}\.tar|(\.work|\.ledger|index\.parquet|quarantine\.parquet)/[^/]+"
+)
 NOTED = re.compile(r"\d{4,}\.parquet")
 
 
 def sweep(home: Store, shards: Shards | None, building: set[str]) -> None:
     """Remove what attempts that died left behind, but the shards in `building`; never anything else."""
-    home.sweep()
+    home.sweep(UPLOADED)
+    orphaned = shards is None and any(home.list(f"{VERSIONS}/"))
     for name in [*leftovers(home, shards, building)]:
+        # Where the manifest was deleted, earlier versions still name the tables that they shared with it.
+        if orphaned and name.startswith((INDEX, QUARANTINE)):
+            home.write(f"{VERSIONS}/{name}", home.read(name))
         home.remove(name)
 
 

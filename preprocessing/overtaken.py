@@ -1,7 +1,8 @@
 """Two runs into one place at once: who is overtaken stops, and undoes nothing.
 
-There is no lock, which a machine that dies would leave behind. What one run takes for leftovers may be the
-other's, which misses it; a version that came meanwhile is not replaced by one that does not know it.
+A folder is locked by its writer where the file system can; a bucket has no lock that would not outlive a
+machine that dies. What one run takes for leftovers may then be the other's, which misses it; a version that
+came meanwhile is not replaced by one that does not know it.
 """
 
 from collections.abc import Generator

@@ -82,8 +82,7 @@ class RawFolder:
                         waiting.append(path + "/")
                     elif item.is_symlink():
                         yield linked(path, item, real_root)
-                    else:
-                        found = item.stat(follow_symlinks=False)
+                    elif (found := there(item)) is not None:
                         fault = "" if item.is_file() else "no regular file: a pipe, a socket or a device"
                         yield Entry(path, found.st_size, stamp(found), fault)
 
@@ -127,6 +126,14 @@ class RawBucket:
         if stamp != entry.stamp:
             raise Changed
         return data
+
+
+def there(item: "os.DirEntry[str]") -> os.stat_result | None:
+    """What the file system says of it; nothing where it went away since the folder was listed."""
+    try:
+        return item.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def linked(path: str, item: "os.DirEntry[str]", real_root: str) -> Entry:

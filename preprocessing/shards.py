@@ -151,6 +151,8 @@ class Shards:
                     f"{place} holds no version {version}: no {name} there. Its manifest names its parent."
                 ) from None
             raise UserError(f"{place} holds no finished shards: no {MANIFEST} there. Run `shard`.") from None
+        if not manifest["digest"].startswith(version):
+            raise UserError(f"{place} holds no version {version}; {name} is that of {manifest['digest']}.")
         return cls.of(place, manifest)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +280,40 @@ def test_what_a_kill_after_the_commit_leaves_is_removed_by_the_next_run(raw: Pat
     assert (again, skipped) == (first, True)
     assert published(place).keys() - before.keys() == {"index.parquet/mine.parquet"}
     assert check(settings(raw), str(place)) == (None, "up to date")
+
+
+def test_a_refused_file_is_tried_again_when_it_is_touched(raw: Path, place: Path) -> None:
+    small = settings(raw, max_bytes=100, max_refused=1.0, val=0.0, test=0.0)
+    late = raw / "cat" / "late.png"
+    picture(late, seed=5, size=9)
+    fits = (raw / "cat" / "000.png").stat().st_size
+    first, _ = sharded(replace(small, max_bytes=fits), place)
+
+    assert check(replace(small, max_bytes=10**6), str(place))[0] is None
+    os.utime(late, ns=(1, 1))
+    second, _ = sharded(replace(small, max_bytes=10**6), place)
+
+    assert (first.quarantined, second.quarantined) == (1, 0)
+    assert sources(second).keys() - sources(first).keys() == {"cat/late.png"}
+
+
+def test_a_deleted_manifest_takes_no_earlier_version_with_it(raw: Path, place: Path) -> None:
+    first, _ = sharded(settings(raw), place)
+    picture(raw / "cat" / "new.png", seed=5)
+    sharded(settings(raw), place)
+    (place / "manifest.json").unlink()
+
+    sharded(settings(raw), place)
+
+    again = Shards.open(str(place), first.digest)
+    assert again.index().num_rows == 40
+    assert again.refused().num_rows == 0
+
+
+def test_a_version_is_opened_by_all_of_its_digits(raw: Path, place: Path) -> None:
+    first, _ = sharded(settings(raw), place)
+    picture(raw / "cat" / "new.png", seed=5)
+    sharded(settings(raw), place)
+
+    with pytest.raises(UserError, match="holds no version"):
+        Shards.open(str(place), first.digest[:12] + "x")

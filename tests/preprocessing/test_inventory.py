@@ -60,7 +60,7 @@ def test_links_out_of_the_folder_to_folders_and_to_nothing_are_refused(tmp_path:
 
 def test_litter_is_refused_and_does_not_count_towards_the_share(tmp_path: Path) -> None:
     pictures(tmp_path, 1, ["train/cat", "train/dog"])
-    for name in ["INDEX.csv", "train/cat/.DS_Store", "train/.git/HEAD", "extra/a.png", "train/cat/._000.png"]:
+    for name in ["INDEX.csv", "train/cat/.DS_Store", "train/.git/HEAD", "extra/a.txt", "train/cat/._000.png"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
 
@@ -68,7 +68,7 @@ def test_litter_is_refused_and_does_not_count_towards_the_share(tmp_path: Path) 
 
     assert refused(tmp_path) == {
         "INDEX.csv": "unsupported",
-        "extra/a.png": "unsupported",
+        "extra/a.txt": "unsupported",
         "train/.git/HEAD": "unsupported",
         "train/cat/.DS_Store": "unsupported",
         "train/cat/._000.png": "not_media",
@@ -98,3 +98,13 @@ def test_the_ending_decides_in_either_case_and_is_kept_as_it_is(tmp_path: Path) 
     (file,) = taken(tmp_path).files.to_pylist()
 
     assert (file["stem"], file["ending"]) == (b"cat/A", b".PNG")
+
+
+def test_classes_beside_split_folders_count_as_refused(tmp_path: Path) -> None:
+    pictures(tmp_path, 2, ["train/cat", "dog"])
+
+    rows = taken(tmp_path).refused.to_pylist()
+
+    assert [(row["source"], row["reason"], row["counts"]) for row in rows] == [
+        ("dog/000.png", "unsupported", True), ("dog/001.png", "unsupported", True),
+    ]  # fmt: skip

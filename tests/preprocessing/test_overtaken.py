@@ -1,5 +1,7 @@
 """Two runs into one place: the one that is overtaken says so, and the other's version stays."""
 
+import errno
+import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,16 @@ from making import picture, pictures, settings, sharded
 from cluster.mistake import UserError
 from preprocessing.job import Task, check, shard_with
 from preprocessing.shards import Shards
+
+
+@pytest.fixture(autouse=True)
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system that has none, or in a bucket."""
+
+    def refused(file: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
 
 
 @pytest.mark.parametrize("before", [False, True])
