@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -105,7 +106,7 @@ def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Pro
     """`shard`, with what does the tasks handed in."""
     survey, _ = check(settings, place)
     if survey is None:
-        return Shards.open(place), True
+        return tidied(place), True
     home, past, samples = store(place), survey.past, survey.samples
     matched = settle(survey.matched, past, partial(keys, spread, settings, samples))
     again = rebuildable(past, matched, survey.lost)
@@ -120,6 +121,14 @@ def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Pro
         commits.note_again(home, past.shards, gathered)
         return past.shards, not planned.lost
     return commits.commit(home, planned, past, matched, gathered), False
+
+
+def tidied(place: str) -> Shards:
+    """The newest version, which is up to date, without what attempts that died left beside it."""
+    shards = Shards.open(place)
+    with suppress(UserError, OSError):  # Who may only read there can use them all the same.
+        commits.sweep(existing(place), shards, set())
+    return shards
 
 
 def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:

@@ -10,7 +10,7 @@ import pytest
 from making import picture, pictures, published, settings, sharded, sound
 
 from cluster.mistake import UserError
-from preprocessing.job import check
+from preprocessing.job import check, shard_with
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
 from preprocessing.statistics import Sums, add_array
@@ -261,3 +261,48 @@ def test_a_lost_shard_whose_raw_files_changed_becomes_new_samples(raw: Path, pla
     assert lost.name not in {tar.name for tar in second.tars}
     assert sum(second.counts.values()) == 39
     assert second.statistics == counted(second)
+
+
+def test_what_a_run_left_that_was_killed_as_soon_as_it_had_committed_is_removed(tmp_path: Path) -> None:
+    asked, place = settings(pictures(tmp_path / "raw", 15)), tmp_path / "shards"
+    at_the_end = tmp_path / "at-the-end"
+
+    def copying(done: int, total: int) -> None:
+        if done == total:
+            shutil.copytree(place, at_the_end)
+
+    shard_with(map, asked, str(place), copying)
+    whole = published(place)
+    shutil.copytree(at_the_end, place, dirs_exist_ok=True)
+    (place / f".{'0' * 32}.part").write_text("half of a shard")
+    assert published(place) != whole
+
+    shards, skipped = sharded(asked, place)
+
+    assert skipped
+    assert shards == Shards.open(str(place))
+    assert published(place) == whole
+
+
+def test_what_a_run_built_of_files_that_are_gone_again_is_removed(tmp_path: Path) -> None:
+    raw, place = pictures(tmp_path / "raw", 15), tmp_path / "shards"
+    sharded(settings(raw), place)
+    whole = published(place)
+    new = [raw / "cat" / f"{number}.png" for number in range(1000, 1020)]
+    for number, path in enumerate(new):
+        picture(path, seed=5000 + number)
+
+    def interrupted(done: int, total: int) -> None:
+        if done == total:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        shard_with(map, settings(raw), str(place), interrupted)
+    assert len([*place.glob("*-g0001-*.tar")]) > 1
+    for path in new:
+        path.unlink()
+
+    _, skipped = sharded(settings(raw), place)
+
+    assert skipped
+    assert published(place) == whole
