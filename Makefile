@@ -30,6 +30,9 @@ check: .venv/tested  ## style, types, floors between the rooms, and the quick te
 bench: .venv/tested  ## the figures of the README, measured again (hours)
 	$(BIN)/python -m benchmarks.answers
 	$(BIN)/python -m benchmarks.model
+	$(BIN)/python -m benchmarks.sharding
+	$(BIN)/python -m benchmarks.planning
+	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.real_data --seeds 3
 

@@ -1,6 +1,7 @@
 """What it costs to add one raw file in a hundred: files decoded, CPU seconds of the tasks, shards touched."""
 
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 from benchmarks import raw
 from benchmarks.sharders import Job, ray_session, settings_of, silent
+from benchmarks.tree import total, tree
 
 FILES = 10_000
 MORE = 100
@@ -58,9 +60,9 @@ def sharded(job: Job) -> dict[str, float]:
 
 
 def timed(text: str, *, task: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    """A task with its CPU seconds."""
-    began = time.process_time()
-    return {**task(text), "cpu": time.process_time() - began}
+    """A task with the CPU seconds of this process and of those that decode for it."""
+    began = total(tree(os.getpid()))
+    return {**task(text), "cpu": total(tree(os.getpid())) - began}
 
 
 def state(place: Path) -> dict[str, tuple[int, str]]:

@@ -15,7 +15,8 @@ HOME = Path("build") / "peers"
 PACKAGES = {
     "img2dataset": (
         "img2dataset==1.47.0", "webdataset==0.2.111", "opencv-python-headless==4.14.0.94",
-        "albumentations==1.4.24", "albucore==0.0.23", "simsimd==6.5.16", "stringzilla==5.3.2", "fire==0.7.1", "termcolor==3.3.0",
+        "albumentations==1.4.24", "albucore==0.0.23", "simsimd==6.5.16", "stringzilla==5.3.2",
+        "fire==0.7.1", "termcolor==3.3.0",
         "ExifRead-nocycle==3.0.1", "pandas==2.3.3", "pytz==2026.6", "tzdata==2026.6", "braceexpand==0.1.7",
     ),
     "mosaicml-streaming": (

@@ -74,12 +74,12 @@ class Laps:
 
 def planned(count: int, work: str) -> dict[str, Any]:
     """What the data job does before its first task, from synthetic entries."""
-    from cluster.storage import Folder
+    from cluster.folder import Folder
     from preprocessing import commit as commits
+    from preprocessing.drawing import draw
     from preprocessing.history import Past, match
     from preprocessing.inventory import take
     from preprocessing.plan import plan
-    from preprocessing.samples import draw
     from preprocessing.settings import DataSettings
 
     settings = DataSettings(raw="")
@@ -95,7 +95,7 @@ def planned(count: int, work: str) -> dict[str, Any]:
         matched = match(samples, past, False)
         whole = plan(samples, settings, past, matched, ())
         laps.lap("plan")
-        shards = commits.unfinished(home, whole)
+        shards = commits.unfinished(home, whole, settings)
         laps.lap("written")
     if sum(len(one.members) for one in shards) != count:
         raise AssertionError("the plan lost paths")

@@ -151,7 +151,7 @@ class Process:
     """A contestant in a process of its own; to be closed."""
 
     def __init__(self, who: str, folder: Path) -> None:
-        self.who = who
+        self.log = folder / f"{who}.log"
         parts = [str(installed(who))] if who in NEEDS else []
         search = os.pathsep.join([*parts, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         self.process = subprocess.Popen(
@@ -159,7 +159,7 @@ class Process:
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": search, "RAY_USAGE_STATS_ENABLED": "0"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.log.open("w"),
             text=True,
         )
 
@@ -170,7 +170,7 @@ class Process:
         print(json.dumps(command), file=self.process.stdin, flush=True)
         reply = self.process.stdout.readline()
         if not reply:
-            raise EOFError(f"its process ended with status {self.process.wait()}")
+            raise EOFError(f"its process ended with status {self.process.wait()}, see {self.log}")
         return json.loads(reply)
 
     def __enter__(self) -> Self:

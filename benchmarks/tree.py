@@ -38,6 +38,7 @@ class Meter(threading.Thread):
         super().__init__(daemon=True)
         self.root = root
         self.before = tree(root)
+        self.last = dict(self.before)
         self.peaks: dict[int, float] = {}
         self.largest = 0.0
         self.ended = threading.Event()
@@ -47,8 +48,10 @@ class Meter(threading.Thread):
             self.look()
 
     def look(self) -> None:
-        """Take the resident memory of each process."""
-        now = {pid: resident(pid) for pid in tree(self.root)}
+        """Take the CPU seconds and the resident memory of each process."""
+        alive = tree(self.root)
+        self.last |= alive
+        now = {pid: resident(pid) for pid in alive}
         self.largest = max(self.largest, sum(now.values()))
         for pid, mib in now.items():
             self.peaks[pid] = max(mib, self.peaks.get(pid, 0.0))
@@ -58,16 +61,17 @@ class Meter(threading.Thread):
         self.ended.set()
         self.join()
         self.look()
-        after = tree(self.root)
-        gains = {
-            pid: one.own - (self.before[pid].own if pid in self.before else 0) for pid, one in after.items()
-        }
-        cpu = total(after) - total(self.before)
-        # Of a pool that is gone already, only the peaks are known.
-        workers = [pid for pid in self.peaks if gains.get(pid, cpu) >= WORKER * cpu] or list(self.peaks)
+        gains = {pid: one.own - self.spent(pid) for pid, one in self.last.items()}
+        # Whose parent was killed, nobody has reaped; whoever lived for a moment, no look has seen.
+        cpu = max(sum(gains.values()), total(tree(self.root)) - total(self.before))
+        workers = [pid for pid in self.peaks if gains[pid] >= WORKER * cpu] or list(self.peaks)
         return Used(
             cpu=cpu, worker_mib=max(self.peaks[pid] for pid in workers), tree_mib=self.largest
         )  # fmt: skip
+
+    def spent(self, pid: int) -> float:
+        """CPU seconds of a process when the meter was made."""
+        return self.before[pid].own if pid in self.before else 0.0
 
 
 def total(processes: dict[int, Process]) -> float:

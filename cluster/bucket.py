@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
@@ -144,6 +144,9 @@ class Bucket:
     def remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self.gateway.ask("delete_object", self.root + name)
+
+    def sole_writer(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def sweep(self) -> None:
         ended: set[str] = set()

@@ -21,7 +21,7 @@ from pipelines.layout import Layout, refuse_change
 from pipelines.outlook import look_ahead
 from pipelines.progress import say
 from pipelines.settings import RunSettings, as_params
-from preprocessing.job import refuse_other_settings
+from preprocessing.objections import refuse_other_settings
 from preprocessing.shards import Shards
 
 Answer = dict[str, Any]

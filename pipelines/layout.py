@@ -10,7 +10,7 @@ from preprocessing.settings import DataSettings
 
 FREE = (
     "name", "workspace", "run_file", "cluster.", "tracking.", "data.raw", "data.shards",
-    "data.max_refused", "train.epochs", "train.steps", "train.save_every", "train.evaluate_every",
+    "data.labels", "data.max_", "data.cache", "data.verify_content", "data.decoder_", "train.epochs", "train.steps", "train.save_every", "train.evaluate_every",
     "model.attention", "train.recompute",
 )  # fmt: skip
 """Settings that may differ when a training goes on: they do not change what it has learnt so far (how it is

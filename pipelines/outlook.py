@@ -49,6 +49,11 @@ def look_ahead(settings: RunSettings) -> Reasons:
 def why_train(settings: RunSettings, shards: Shards) -> str:
     """Why the training would run, or go on."""
     _refuse_batch(settings, shards.counts["train"])
+    if shards.several:
+        raise UserError(
+            f"The samples in {shards.place} have several labels each, and training takes one a sample. "
+            f"Give data.labels a table with the column label instead of labels, and shard into another place."
+        )
     layout = Layout.of(settings, shards.digest)
     if layout.run.exists():
         refuse_change(json.loads(layout.run.read_bytes())["settings"], settings, layout)

@@ -77,8 +77,8 @@ class RunSettings:
 
     def placed(self) -> "RunSettings":
         """The same settings with absolute places: workers run in other folders."""
-        labels = absolute(self.data.labels) if self.data.labels else None
-        data = replace(self.data, raw=absolute(self.data.raw), labels=labels, shards=self.shards)
+        there = {name: absolute(place) for name in ("labels", "cache") if (place := getattr(self.data, name))}
+        data = replace(self.data, raw=absolute(self.data.raw), shards=self.shards, **there)
         return replace(self, workspace=str(self.root), data=data)
 
     @property

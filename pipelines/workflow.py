@@ -32,7 +32,7 @@ def shard(settings: RunSettings) -> tuple[Shards, bool]:
     """The shards of the raw files, and whether they were up to date."""
     survey, reason = job.check(settings.data, settings.shards)
     if survey is None:
-        shards = job.tidied(settings.shards)
+        shards = Shards.open(settings.shards)
         say(f"shard: up to date, {_counts(shards)} in {settings.shards}")
         return shards, True
     say(f"shard: {reason}")

@@ -22,15 +22,20 @@ from preprocessing.decoders.table import DECODERS, Decoder
 from preprocessing.inventory import ending, printable
 from preprocessing.plan import Work
 from preprocessing.raw import Changed, Entry, Raw, raw
-from preprocessing.refusal import Refusal, Refused
+from preprocessing.refusal import Reason, Refusal, Refused
 from preprocessing.samples import Part, Sample, digest
-from preprocessing.settings import DataSettings, Modality
+from preprocessing.settings import DataSettings, Modality, limits
 from preprocessing.shards import INDEX_COLUMNS
 from preprocessing.statistics import Sums
 from preprocessing.tables import HashedFile, replace_table
 from preprocessing.tar import TarWriter
 
 WORK = ".work"
+
+MENDED: frozenset[Reason] = frozenset({"unreadable"})
+"""Why a file is refused that is mended without a trace in its size or time."""
+LIMITED: frozenset[Reason] = frozenset({"too_large", "timeout", "crashed"})
+"""Why a file is refused that other limits may let through."""
 
 Watch = Callable[[str], None]
 """Told the path of a file before it is decoded, and nothing after."""
@@ -98,12 +103,17 @@ class Decoding:
             ) from None
 
 
-def finished(home: Store, name: str, text: bytes) -> dict[str, Any] | None:
-    """The sidecar of a shard that is there, whole, and built from the raw files as the plan's text says."""
+def finished(home: Store, name: str, text: bytes, settings: DataSettings) -> dict[str, Any] | None:
+    """The sidecar of a shard that is there, whole, and built from the raw files as the plan's text says.
+
+    A shard is built again where another try may refuse less of it.
+    """
     try:
         sidecar = json.loads(home.read(sidecar_name(name)))
+        reasons = {row["reason"] for row in sidecar["refused"]}
+        final = reasons.isdisjoint(MENDED if sidecar["limits"] == limits(settings) else MENDED | LIMITED)
         whole = home.size(sidecar["shard"]["name"]) == sidecar["shard"]["bytes"]
-        return sidecar if whole and sidecar["token"] == token(text) else None
+        return sidecar if final and whole and sidecar["token"] == token(text) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -119,6 +129,7 @@ def build_shard(
     home, decoding = store(place), Decoding(settings, told, watch)
     rows: list[dict[str, Any]] = []
     keys: list[str] = []
+    faulty: list[int] = []
     accepted_files = 0
     refused: list[Refusal] = []
     sums: Sums = {}
@@ -129,6 +140,7 @@ def build_shard(
             outcome = read_sample(sample, decoding)
             keys.append(outcome.key)
             if isinstance(outcome, Faulty):
+                faulty.append(len(keys) - 1)
                 refused += outcome.refused
                 continue
             rows.append(add_sample(tar, work, sample, outcome))
@@ -140,9 +152,11 @@ def build_shard(
         draft.publish(f"{work.name}.tar")
     sidecar = {
         "token": token(work.text()),
+        "limits": limits(settings),
         "shard": {"name": f"{work.name}.tar", "sha256": file.sha256.hexdigest(), "bytes": file.size,
                   "samples": len(rows)},
         "keys": keys,
+        "faulty": faulty,
         "accepted_files": accepted_files,
         "refused": [asdict(one) for one in refused],
         "sums": sums,

@@ -6,7 +6,6 @@ version or the new one, and the old one can be opened for ever.
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -19,12 +18,14 @@ from numpy.typing import NDArray
 from cluster.mistake import UserError
 from cluster.storage import Store
 from preprocessing import statistics
-from preprocessing.build import WORK, finished, plan_name, rows_name, sidecar_name
-from preprocessing.columns import Columns, compute
-from preprocessing.history import LEDGER, NOTES, Match, Past, ledger_name, refreshed
-from preprocessing.inventory import printable
+from preprocessing.build import finished, plan_name, rows_name, sidecar_name
+from preprocessing.columns import compute
+from preprocessing.gathering import Gathered
+from preprocessing.history import Match, Past, ledger_name
+from preprocessing.leftovers import sweep
+from preprocessing.overtaken import refuse_overtaken
 from preprocessing.plan import Plan, Planned
-from preprocessing.settings import SPLITS
+from preprocessing.settings import DataSettings
 from preprocessing.shards import (
     FORMAT,
     INDEX,
@@ -35,7 +36,6 @@ from preprocessing.shards import (
     VERSIONS,
     Generation,
     Shards,
-    Tar,
     past_name,
     rows,
     seal,
@@ -47,12 +47,12 @@ from preprocessing.tables import publish_table, replace_table
 WRITERS = 8
 
 
-def unfinished(home: Store, plan: Plan) -> list[Planned]:
+def unfinished(home: Store, plan: Plan, settings: DataSettings) -> list[Planned]:
     """The shards that no attempt has finished; their part of the plan is written for the tasks."""
 
     def pending(planned: Planned) -> bool:
         text = plan.work(planned).text()
-        if finished(home, planned.name, text) is not None:
+        if finished(home, planned.name, text, settings) is not None:
             return False
         home.write(plan_name(planned.name), text)
         return True
@@ -70,107 +70,10 @@ def prove(home: Store, plan: Plan, past: Past) -> None:
             home.remove(shard["name"])
             raise UserError(
                 f"{home.place}/{shard['name']} was lost and cannot be built again as it was: a raw file has "
-                f"other content under the same size and time, or a decoder was updated. Shard again with "
-                f"--data.verify-content true: what changed becomes new samples."
+                f"other content under the same size and time. Shard again with --data.verify-content true: "
+                f"what changed becomes new samples. If this comes again, a decoder gives other values here: "
+                f"delete manifest.json and shard again, then everything is built anew."
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gathered:
-    """What the new shards' sidecars and the version before say together."""
-
-    tars: tuple[Tar, ...]
-    """The new shards that hold a sample."""
-    notes: pa.Table
-    """The new ledger."""
-    refused: pa.Table
-    """The whole quarantine, ordered by source, and whether each row counts."""
-    counts: dict[str, int]
-    """Samples by split."""
-    accepted_files: int
-    sums: Sums
-    """Over the new training samples."""
-
-
-def gather(home: Store, plan: Plan, past: Past, matched: Match) -> Gathered:
-    """Add up, in the order of the plan; the rows of the index are left where they are."""
-    samples = plan.samples
-    tars: list[Tar] = []
-    sums, accepted_files, counts = Sums(), 0, np.zeros(len(SPLITS), np.int64)
-    notes, refused = Columns(NOTES), Columns(samples.refused.schema)
-    for planned in plan.new:
-        sidecar = json.loads(home.read(sidecar_name(planned.name)))
-        bad = {row["source"] for row in sidecar["refused"]}
-        add_notes(notes, plan, planned, sidecar["keys"], bad)
-        for row in sidecar["refused"]:
-            refused.add(row["source"], row["modality"], row["reason"], row["detail"], True)
-        tars.append(Tar(**sidecar["shard"], removed=0))
-        statistics.add(sums, sidecar["sums"])
-        accepted_files += sidecar["accepted_files"]
-        counts[SPLITS.index(planned.split)] += sidecar["shard"]["samples"]  # pyright: ignore[reportArgumentType]
-    kept = kept_members(past, matched)
-    counts += np.bincount(past.split()[matched.row[kept]], minlength=len(SPLITS))
-    accepted_files += distinct_files(samples.rows[kept])
-    quarantine = [samples.refused, refused.table(), kept_refusals(plan, past, matched)]
-    whole = pa.concat_tables(quarantine).sort_by(
-        [(name, "ascending") for name in ("source", "modality", "reason")]
-    )
-    if accepted_files + whole.num_rows != samples.found:
-        raise AssertionError(f"{samples.found} inputs, {accepted_files} + {whole.num_rows} accounted for")
-    return Gathered(
-        tars=tuple(tar for tar in tars if tar.samples),
-        notes=pa.concat_tables([refreshed(past, samples, matched), notes.table()]),
-        refused=whole,
-        counts=dict(zip(SPLITS, counts.tolist(), strict=True)),
-        accepted_files=accepted_files,
-        sums=sums,
-    )
-
-
-def add_notes(notes: Columns, plan: Plan, planned: Planned, keys: list[str], bad: set[str]) -> None:
-    """The ledger's rows of one new shard."""
-    samples = plan.samples
-    for member, key, paths in zip(planned.members, keys, samples.paths(planned.members), strict=True):
-        accepted = not bad or printable(paths[0]) not in bad
-        notes.add(
-            samples.signature[member].tobytes(), int(samples.stamp[member]), key, planned.name, accepted
-        )
-
-
-def kept_members(past: Past, matched: Match) -> NDArray[np.int64]:
-    """The known samples that are in the index."""
-    known = np.flatnonzero(matched.row >= 0)
-    return known[past.accepted()[matched.row[known]]]
-
-
-def distinct_files(rows: NDArray[np.int64]) -> int:
-    """Files behind samples: a file that holds two modalities counts once."""
-    ordered = np.sort(rows, axis=1)
-    return int((np.diff(ordered, axis=1) > 0).sum()) + len(rows)
-
-
-def kept_refusals(plan: Plan, past: Past, matched: Match) -> pa.Table:
-    """What the decoders refused in earlier versions, of the files that are still the same."""
-    if past.shards is None:
-        return plan.samples.refused.slice(0, 0)
-    known = np.flatnonzero(matched.row >= 0)
-    members = known[~past.accepted()[matched.row[known]]]
-    sources = {printable(path) for paths in plan.samples.paths(members) for path in paths}
-    old = past.shards.refused()
-    old = old.filter(compute.is_in(old["source"], value_set=pa.array(sorted(sources), pa.string())))
-    return old.append_column("counts", pa.array(np.ones(old.num_rows, bool)))
-
-
-def same(done: Gathered, past: Past, matched: Match) -> bool:
-    """Whether the raw files make no other version than the one that is there; litter makes none."""
-    shards = past.shards
-    if shards is None or done.tars or len(kept_members(past, matched)) < int(past.accepted().sum()):
-        return False
-    counted = done.refused.filter(done.refused["counts"]).drop_columns("counts")
-    before = {tuple(row.values()) for row in shards.refused().to_pylist()}
-    return counted.num_rows == shards.quarantined - shards.litter and all(
-        tuple(row.values()) in before for row in counted.to_pylist()
-    )
 
 
 def note_again(home: Store, shards: Shards, done: Gathered) -> None:
@@ -211,6 +114,7 @@ def commit(home: Store, plan: Plan, past: Past, matched: Match, done: Gathered) 
     }
     manifest["digest"] = seal(manifest)
     replace_table(home, ledger_name(plan.generation), done.notes)
+    refuse_overtaken(home, past.shards)
     home.write(MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
     shards = Shards.of(home.place, manifest)
     sweep(home, shards, set())
@@ -263,8 +167,8 @@ def kept_generations(home: Store, past: Past, matched: Match) -> Kept:
         if changed.isdisjoint(tar.name for tar in generation.tars):
             generations.append(generation)
             continue
-        archive(home, f"{VERSIONS}/{INDEX}/{generation.index.name}", f"{INDEX}/{generation.index.name}")
         index = table(home, INDEX, generation.index, None)
+        archive(home, f"{VERSIONS}/{INDEX}/{generation.index.name}", f"{INDEX}/{generation.index.name}")
         leaves = compute.is_in(index["key"], value_set=keys)
         dropped.append(index.filter(leaves))
         generations += without(home, generation, index.filter(compute.invert(leaves)))
@@ -285,7 +189,7 @@ def without(home: Store, generation: Generation, index: pa.Table) -> list[Genera
 
 def archive(home: Store, name: str, of: str) -> None:
     """Keep a file of the version that is about to be replaced."""
-    if home.size(name) != home.size(of):
+    if (size := home.size(of)) >= 0 and home.size(name) != size:
         home.write(name, home.read(of))
 
 
@@ -319,35 +223,3 @@ def arrays_of(home: Store, indexes: Iterable[pa.Table]) -> Iterator[tuple[str, N
             for array in row["arrays"]:
                 data = home.read_range(row["shard"], array["offset"], array["length"])
                 yield array["modality"], np.frombuffer(data, array["dtype"]).reshape(array["shape"])
-
-
-OURS = re.compile(r"g\d{4,}-[0-9a-f]{12}\.parquet")
-SIDE = re.compile(r"(.+)\.(plan\.json|rows\.parquet|done\.json)")
-
-
-def sweep(home: Store, shards: Shards | None, building: set[str]) -> None:
-    """Remove what attempts that died left behind, but the shards in `building`; never anything else.
-
-    A shard is such a leftover where the plan of an attempt names it and no version holds it.
-    """
-    home.sweep()
-    named = {tar.name for tar in shards.tars} if shards else set()
-    for found in [*home.list(f"{WORK}/")]:
-        side = SIDE.fullmatch(found.name.removeprefix(f"{WORK}/"))
-        if side and side[1] not in building:
-            if side[2] == "plan.json" and f"{side[1]}.tar" not in named:
-                home.remove(f"{side[1]}.tar")
-            home.remove(found.name)
-    parts = (
-        {INDEX: [one.index.name for one in shards.generations], QUARANTINE: [shards.quarantine.name]}
-        if shards
-        else {}
-    )
-    for folder in (INDEX, QUARANTINE):
-        for found in [*home.list(f"{folder}/")]:
-            name = found.name.removeprefix(f"{folder}/")
-            if OURS.fullmatch(name) and name not in parts.get(folder, []):
-                home.remove(found.name)
-    for found in [*home.list(f"{LEDGER}/")]:
-        if shards and found.name != ledger_name(shards.number):
-            home.remove(found.name)

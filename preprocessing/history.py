@@ -129,8 +129,9 @@ class Match:
 def match(samples: Samples, past: Past, verify_content: bool) -> Match:
     """Compare without reading a file."""
     noted = past.notes["signature"].combine_chunks()
-    if not past.signed:  # The ledger was lost: only the content can tell.
-        return Match(row=np.full(len(samples), -1), suspects=np.arange(len(samples)))
+    if not past.signed:  # The ledger was lost: only the content can tell, and nothing what a table said.
+        suspects = 0 if samples.labels else len(samples)
+        return Match(row=np.full(len(samples), -1), suspects=np.arange(suspects))
     here = signatures(samples, np.arange(len(samples)))
     found = compute.fill_null(compute.index_in(here, value_set=noted), -1)
     row = found.to_numpy(zero_copy_only=False).astype(np.int64)

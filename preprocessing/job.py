@@ -2,40 +2,39 @@
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
-from cluster.storage import Store, store
+from cluster.storage import Store, absolute, store
 from preprocessing import commit as commits
 from preprocessing import labels as tables
 from preprocessing.build import Decoding, finished, key_of, plan_name
-from preprocessing.columns import compute
+from preprocessing.drawing import draw
+from preprocessing.gathering import gather, same
 from preprocessing.history import Match, Past, given_up, match, settle
 from preprocessing.inventory import Inventory, take
 from preprocessing.isolation import build_isolated
-from preprocessing.plan import Plan, Work, plan, rebuildable
+from preprocessing.leftovers import leftovers, sweep
+from preprocessing.objections import judge, refuse_nested, refuse_other_settings, refuse_useless
+from preprocessing.overtaken import undisturbed
+from preprocessing.plan import Plan, Work, decoders, plan, rebuildable
 from preprocessing.raw import raw
-from preprocessing.samples import Samples, draw
-from preprocessing.settings import SPLITS, DataSettings, stored
+from preprocessing.samples import Samples
+from preprocessing.settings import SPLITS, DataSettings
 from preprocessing.shards import MANIFEST, Shards, existing
-from preprocessing.tables import replace_table
 
 Progress = Callable[[int, int], None]
 Task = Callable[[str], dict[str, Any]]
 Spread = Callable[[Task, list[str]], Iterable[dict[str, Any]]]
 """Does a task for each of these texts, in any order, anywhere."""
 
-REFUSED = "refused.parquet"
 HASHED_AT_ONCE = 256
 
 
@@ -48,6 +47,8 @@ class Survey:
     matched: Match
     lost: frozenset[str]
     """Shards of the newest version that are gone or cut short."""
+    left: int
+    """Files that an attempt which died left behind the newest version."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -61,15 +62,19 @@ class Survey:
             return "no finished shards there"
         suspects = len(self.matched.suspects)
         unknown, left = self.matched.changes(len(self.past.shard))
+        known = self.past.signed or not suspects
         facts = [
             (len(self.lost), "shards are missing or cut short"),
+            (self.left, "files of an attempt that died are to be removed"),
             (suspects, "samples have to be read to tell whether they changed"),
-            (unknown if self.past.signed else 0, "samples are new or changed"),
-            (left if self.past.signed else 0, "samples are gone or changed"),
+            (unknown if known else 0, "samples are new or changed"),
+            (left if known else 0, "samples are gone or changed"),
         ]
         said = [f"{count:,} {what}" for count, what in facts if count]
         if self.past.shards.unread != commits.unread(self.samples.refused):
             said.append("other files than before make no sample")
+        if self.past.shards.several != self.samples.several:
+            said.append("the label table gives several labels now, or one again")
         return ", ".join(said)
 
 
@@ -104,31 +109,35 @@ def rest(seconds: str) -> dict[str, Any]:
 
 def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Progress) -> tuple[Shards, bool]:
     """`shard`, with what does the tasks handed in."""
-    survey, _ = check(settings, place)
-    if survey is None:
-        return tidied(place), True
-    home, past, samples = store(place), survey.past, survey.samples
+    refuse_nested(settings, place)
+    home = store(place)
+    with home.sole_writer():  # From the survey on: the version that it sees is the one to build on.
+        survey, _ = check(settings, place)
+        if survey is None:
+            return Shards.open(place), True
+        return build_on(spread, survey, settings, home, progress)
+
+
+def build_on(
+    spread: Spread, survey: Survey, settings: DataSettings, home: Store, progress: Progress
+) -> tuple[Shards, bool]:
+    """Build what the survey found to be missing, and publish it."""
+    past, samples = survey.past, survey.samples
     matched = settle(survey.matched, past, partial(keys, spread, settings, samples))
-    again = rebuildable(past, matched, survey.lost)
+    again = rebuildable(past, matched, survey.lost, decoders(settings))
     matched = given_up(matched, past, survey.lost - {one.name for one in again})
     planned = plan(samples, settings, past, matched, again)
-    commits.sweep(home, past.shards, {one.name for one in planned.all})
+    sweep(home, past.shards, {one.name for one in planned.all})
     build(spread, planned, settings, home, progress)
-    commits.prove(home, planned, past)
-    gathered = commits.gather(home, planned, past, matched)
+    with undisturbed(place):
+        commits.prove(home, planned, past)
+        gathered = gather(home, planned, past, matched)
     judge(gathered, settings, home)
-    if past.shards and commits.same(gathered, past, matched):
+    if past.shards and same(gathered, samples, past, matched):
         commits.note_again(home, past.shards, gathered)
         return past.shards, not planned.lost
-    return commits.commit(home, planned, past, matched, gathered), False
-
-
-def tidied(place: str) -> Shards:
-    """The newest version, which is up to date, without what attempts that died left beside it."""
-    shards = Shards.open(place)
-    with suppress(UserError, OSError):  # Who may only read there can use them all the same.
-        commits.sweep(existing(place), shards, set())
-    return shards
+    with undisturbed(place):
+        return commits.commit(home, planned, past, matched, gathered), False
 
 
 def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:
@@ -137,6 +146,7 @@ def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:
     Raises:
         UserError: the raw files cannot be used, or the shards at `place` were made with other settings.
     """
+    refuse_nested(settings, place)
     inventory = inventory_of(settings)
     samples = draw(
         inventory, tables.read(settings.labels, settings.raw) if settings.labels else None, settings
@@ -153,6 +163,7 @@ def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:
         past=past,
         matched=matched,
         lost=frozenset(present.missing()) if present else frozenset(),
+        left=sum(1 for _ in leftovers(home, present, set())) if present else 0,
     )
     why = survey.why()
     return (survey, why) if why else (None, "up to date")
@@ -166,65 +177,31 @@ def inventory_of(settings: DataSettings) -> Inventory:
         raise UserError(f"{error.filename} cannot be listed: {error.strerror}. Make it readable.") from error
 
 
-def refuse_useless(samples: Samples, inventory: Inventory, settings: DataSettings) -> None:
-    """Stop where nothing could be learnt from what is there."""
-    lie = (
-        "Files must lie as `[split/]class/file`" if not settings.labels else "The label table must name them"
-    )
-    if not inventory.found:
-        raise UserError(f"{settings.raw} holds no file. Put the raw files there as `[split/]class/file`.")
-    if not len(samples):
-        raise UserError(
-            f"{settings.raw} holds {inventory.found} files and no sample of "
-            f"{', '.join(settings.modalities)}:\n"
-            f"{reasons_table(samples.refused)}\n"
-            f"{lie}, and data.modalities must name what they are."
-        )
-    if len(samples.classes()) == 1:
-        raise UserError(
-            f"{settings.raw} holds one class only, {samples.classes()[0]}: there is nothing to tell apart. "
-            f"Each class needs a folder of its own: `[split/]class/file`, or a name in data.labels."
-        )
-    if not (samples.split == SPLITS.index("train")).any():
-        raise UserError(
-            f"{settings.raw} holds {', '.join(inventory.splits) or 'no'} folders and no sample to train on. "
-            f"Put training files under train/class/."
-        )
-
-
-def refuse_other_settings(present: Shards, settings: DataSettings, place: str) -> None:
-    """Shards are never replaced by others because a setting was changed."""
-    asked = json.loads(json.dumps(stored(settings)))
-    names = [name for name in {**present.settings, **asked} if present.settings.get(name) != asked.get(name)]
-    if names:
-        there = present.settings
-        lines = [f"  data.{name}: {there.get(name, 'unset')} there, {asked.get(name, 'unset')} asked"
-                 for name in names]  # fmt: skip
-        raise UserError(
-            f"The shards in {place} were made with other settings:\n" + "\n".join(lines) + "\n"
-            "Set these back, name another place with data.shards, or delete that one."
-        )
-
-
 def build(spread: Spread, planned: Plan, settings: DataSettings, home: Store, progress: Progress) -> None:
     """Let tasks build what no earlier attempt has finished."""
     total = sum(len(one.members) for one in planned.all)
-    todo = commits.unfinished(home, planned)
+    todo = commits.unfinished(home, planned, settings)
     done = total - sum(len(one.members) for one in todo)
     progress(done, total)
-    task = partial(build_named, settings=settings, place=home.place)
+    task = partial(build_named, settings=placed(settings), place=home.place)
     for result in spread(task, [one.name for one in todo]):
         done += result["planned"]
         progress(done, total)
 
 
+def placed(settings: DataSettings) -> DataSettings:
+    """The same settings for tasks, which run in other folders."""
+    return replace(settings, raw=absolute(settings.raw))
+
+
 def build_named(name: str, *, settings: DataSettings, place: str) -> dict[str, Any]:
     """Build the shard whose plan lies at the place, unless an earlier try of this task has."""
     home = store(place)
-    text = home.read(plan_name(name))
-    if (sidecar := finished(home, name, text)) is not None:
-        return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
-    return build_isolated(Work.of(text), settings, place)
+    with undisturbed(place):
+        text = home.read(plan_name(name))
+        if (sidecar := finished(home, name, text, settings)) is not None:
+            return {"planned": len(sidecar["keys"]), "refused": len(sidecar["refused"])}
+        return build_isolated(Work.of(text), settings, place)
 
 
 def keys(spread: Spread, settings: DataSettings, samples: Samples, members: NDArray[np.int64]) -> list[str]:
@@ -234,7 +211,9 @@ def keys(spread: Spread, settings: DataSettings, samples: Samples, members: NDAr
         Work(name=str(number), split="", samples=tuple(samples.take(part))).text().decode()
         for number, part in enumerate(parts)
     ]
-    found = {int(one["name"]): one["keys"] for one in spread(partial(keys_named, settings=settings), texts)}
+    found = {
+        int(one["name"]): one["keys"] for one in spread(partial(keys_named, settings=placed(settings)), texts)
+    }
     return [key for number in range(len(parts)) for key in found[number]]
 
 
@@ -244,45 +223,15 @@ def keys_named(text: str, *, settings: DataSettings) -> dict[str, Any]:
     return {"name": work.name, "keys": [key_of(sample, decoding) for sample in work.samples]}
 
 
-def judge(done: commits.Gathered, settings: DataSettings, home: Store) -> None:
-    """Stop where more was refused than allowed, or nothing is left to train on; finished shards are kept."""
-    counted = done.refused.filter(done.refused["counts"])
-    of = done.accepted_files + counted.num_rows
-    trained = done.counts["train"] > 0
-    if trained and (settings.max_refused >= 1 or counted.num_rows <= settings.max_refused * of):
-        home.remove(REFUSED)
-        return
-    replace_table(home, REFUSED, done.refused.drop_columns("counts"))
-    out = (
-        f"raise data.max_refused (now {settings.max_refused:g})"
-        if trained
-        else "give other raw files: none is left to train on"
-    )
-    raise UserError(
-        f"{counted.num_rows} of {of} files were refused, {counted.num_rows / of:.1%}:\n"
-        f"{reasons_table(done.refused)}\n"
-        f"All are listed in {home.place}/{REFUSED}. Mend or remove them, or {out}; finished shards are kept."
-    )
-
-
-def reasons_table(refused: pa.Table) -> str:
-    """Reason, number and one example a line, the most frequent first."""
-    counts: Counter[str] = Counter(refused["reason"].to_pylist())
-    lines: list[str] = []
-    for reason, count in counts.most_common():
-        first = refused.filter(compute.equal(refused["reason"], reason)).slice(0, 1).to_pylist()[0]
-        lines.append(f"  {reason:<12} {count:>7}  {first['source']} ({first['detail']})")
-    return "\n".join(lines)
-
-
-def on_ray(task: Task, texts: list[str]) -> Iterator[dict[str, Any]]:
-    """Each text a row of Ray Data; the results as they come."""
+def on_ray(task: Task, texts: list[str], rows_a_block: int = 1) -> Iterator[dict[str, Any]]:
+    """Each text a row of Ray Data, and each block of rows a task; the results as they come."""
     if not texts:
         return
     import ray
 
     ray.data.DataContext.get_current().enable_progress_bars = False
-    rows = ray.data.from_items([{"text": text} for text in texts], override_num_blocks=len(texts))
+    blocks = -(-len(texts) // rows_a_block)
+    rows = ray.data.from_items([{"text": text} for text in texts], override_num_blocks=blocks)
     # Ray Data does a task that dies with its worker or node again, however often. Three tasks on two cores:
     # it takes 0.15 s to see that one has ended, and writing and uploading wait too.
     results = rows.map(do, fn_args=(task,), num_cpus=0.67)  # pyright: ignore[reportArgumentType]

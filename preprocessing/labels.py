@@ -66,18 +66,19 @@ def read(place: str, raw: str) -> Labels:
     several = "labels" in table.column_names
     wanted = column(table, "path", place), column(table, "labels" if several else "label", place)
     paths, given = wanted
-    names = joined(given, place) if several else text(given)
+    names = joined(given, place) if several else text(given, place)
     unnamed = compute.equal(compute.fill_null(names, ""), "")
     refuse_where(unnamed, place, "has no label. Give it one, or take the row out")
-    splits = text(table["split"]) if "split" in table.column_names else pa.array([""] * len(names), TEXT)
-    splits = compute.fill_null(splits, "")
+    splits = pa.array([""] * len(names), TEXT)
+    if "split" in table.column_names:
+        splits = compute.fill_null(text(column(table, "split", place), place), "")
     known = pa.array(["", *SPLITS], TEXT)
     strange = compute.invert(compute.is_in(splits, known))
     refuse_where(strange, place, "names another split than train, val or test")
     extras = table.drop_columns(
         [name for name in ("path", "label", "labels", "split") if name in table.column_names]
     )
-    stems = [stem(path, raw) for (path,) in rows(pa.table({"path": text(paths)}))]
+    stems = [stem(path, raw) for (path,) in rows(pa.table({"path": text(paths, place)}))]
     return once(Labels(
         stems=pa.array(stems, pa.large_binary()),
         names=names, splits=splits, extras=extras, several=several,
@@ -120,19 +121,27 @@ def column(table: pa.Table, name: str, place: str) -> pa.ChunkedArray:
         raise UserError(
             f"The label table {place} has no column {name}; it has {', '.join(table.column_names)}.{hint}"
         )
+    if table.column_names.count(name) > 1:
+        raise UserError(f"The label table {place} has several columns {name}. Keep one.")
     return table[name]
 
 
-def text(values: pa.ChunkedArray) -> pa.Array:
+def text(values: pa.ChunkedArray, place: str) -> pa.Array:
     """The values as text."""
-    return values.cast(TEXT).combine_chunks()
+    try:
+        return values.cast(TEXT).combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UserError(
+            f"The label table {place} has a column path, label or split that is no text ({error}). "
+            f"Give UTF-8 text in each; lists of labels belong into a column `labels`."
+        ) from error
 
 
 def joined(values: pa.ChunkedArray, place: str) -> pa.Array:
     """Several labels of a row as one text, each once and in order."""
     lists = values if pa.types.is_list(values.type) or pa.types.is_large_list(values.type) else None
     given: Sequence[Any] = (
-        lists.to_pylist() if lists else compute.split_pattern(text(values), SEPARATOR).to_pylist()
+        lists.to_pylist() if lists else compute.split_pattern(text(values, place), SEPARATOR).to_pylist()
     )
     found = [sorted({str(one).strip() for one in labels or []} - {""}) for labels in given]
     if any(SEPARATOR in one for labels in found for one in labels):

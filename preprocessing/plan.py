@@ -7,7 +7,7 @@ place do not enter the plan's hash, so the same files give the same plan on ever
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,15 @@ class Work:
 
     def text(self) -> bytes:
         """Everything as JSON; the bytes of names that are no UTF-8 are kept."""
-        return json.dumps(asdict(self)).encode()
+        # asdict copies all of it first, at twice the time of the JSON itself.
+        samples = [
+            {"identity": one.identity, "label": one.label, "extras": one.extras, "parts": [
+                {"modality": part.modality, "path": part.path, "size": part.size, "stamp": part.stamp}
+                for part in one.parts
+            ]}
+            for one in self.samples
+        ]  # fmt: skip
+        return json.dumps({"name": self.name, "split": self.split, "samples": samples}).encode()
 
     @classmethod
     def of(cls, text: bytes) -> "Work":
@@ -91,13 +99,13 @@ def plan(
 ) -> Plan:
     """Sort and cut what is new; `again` are lost shards that are built once more."""
     kept = stored(settings)
-    decoders = {modality: DECODERS[modality].name() for modality in settings.modalities}
+    versions = decoders(settings)
     generation = past.shards.number + 1 if past.shards else 0
     parent = past.shards.digest if past.shards else ""
     members = np.flatnonzero(matched.row < 0)
     members = members[np.argsort(samples.order[members], kind="stable")]
     fresh = {split: members[samples.split[members] == at] for at, split in enumerate(SPLITS)}
-    name = plan_hash(samples, fresh, [FORMAT, generation, parent, kept, decoders])
+    name = plan_hash(samples, fresh, [FORMAT, generation, parent, kept, versions])
     new = [
         Planned(name=f"{split}-g{generation:04d}-{at // settings.shard_size:05d}-{name}", split=split,
                 members=members[at : at + settings.shard_size])
@@ -105,18 +113,30 @@ def plan(
         for at in range(0, len(members), settings.shard_size)
     ]  # fmt: skip
     return Plan(
-        samples=samples, generation=generation, hash=name, stored=kept, decoders=decoders,
+        samples=samples, generation=generation, hash=name, stored=kept, decoders=versions,
         new=tuple(new), lost=again,
     )  # fmt: skip
 
 
-def rebuildable(past: Past, matched: Match, lost: frozenset[str]) -> tuple[Planned, ...]:
-    """Lost shards all of whose samples are still there, unchanged."""
+def decoders(settings: DataSettings) -> dict[str, str]:
+    """Decoder and versions by modality."""
+    return {modality: DECODERS[modality].name() for modality in settings.modalities}
+
+
+def rebuildable(
+    past: Past, matched: Match, lost: frozenset[str], versions: dict[str, str]
+) -> tuple[Planned, ...]:
+    """Lost shards all of whose samples are still there, unchanged, and whose decoders are still these."""
     sample, accepted = matched.sample(len(past.shard)), past.accepted()
-    removed = {tar.name for tar in past.shards.tars if tar.removed} if past.shards else set[str]()
+    other = {
+        tar.name
+        for one in (past.shards.generations if past.shards else ())
+        for tar in one.tars
+        if tar.removed or one.decoders != versions
+    }
     found: list[Planned] = []
     for at, name in enumerate(past.names):
-        if name in lost and f"{name}.tar" not in removed:
+        if name in lost and f"{name}.tar" not in other:
             members = sample[(past.shard == at) & accepted]
             if (members >= 0).all():
                 found.append(Planned(name=name, split=name.partition("-")[0], members=members))

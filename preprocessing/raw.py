@@ -1,6 +1,7 @@
 """The raw files, in a folder or in a bucket: what there is, and the content of one."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ class RawFolder:
                     else:
                         found = item.stat(follow_symlinks=False)
                         fault = "" if item.is_file() else "no regular file: a pipe, a socket or a device"
-                        yield Entry(path, found.st_size, found.st_mtime_ns, fault)
+                        yield Entry(path, found.st_size, stamp(found), fault)
 
     def read(self, entry: Entry, most: int) -> bytes:
         try:
@@ -133,9 +134,17 @@ def linked(path: str, item: "os.DirEntry[str]", real_root: str) -> Entry:
     target = os.path.realpath(item.path)
     if os.path.commonpath([target, real_root]) != real_root:
         return Entry(path, 0, 0, "a link that leaves the raw folder")
-    if item.is_dir():
+    try:
+        found = item.stat()
+    except OSError as error:  # To nothing, to itself, or to where this user may not look.
+        return Entry(path, 0, 0, f"a link that leads nowhere: {error.strerror}")
+    if stat.S_ISDIR(found.st_mode):
         return Entry(path, 0, 0, "a link to a folder, which is never followed")
-    if not item.is_file():
-        return Entry(path, 0, 0, "a link to nothing, or to no regular file")
-    found = item.stat()
-    return Entry(path, found.st_size, found.st_mtime_ns)
+    if not stat.S_ISREG(found.st_mode):
+        return Entry(path, 0, 0, "a link to no regular file")
+    return Entry(path, found.st_size, stamp(found))
+
+
+def stamp(found: os.stat_result) -> int:
+    """The time of change, of which file systems know some that 63 bits do not hold."""
+    return found.st_mtime_ns % 2**63

@@ -158,6 +158,11 @@ def positive(settings: object, *names: str) -> None:
             raise ValueError(f"{name} ({getattr(settings, name)}) must be greater than 0")
 
 
+def limits(settings: DataSettings) -> dict[str, float]:
+    """What a raw file may take."""
+    return {name: getattr(settings, name) for name in ("max_bytes", "decoder_seconds", "decoder_memory")}
+
+
 def stored(settings: DataSettings) -> dict[str, Any]:
     """The settings that decide what is stored, by their name below `data.`."""
     kept: dict[str, Any] = {

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster.folder import Folder
 from cluster.mistake import UserError
-from cluster.storage import Folder, Store
+from cluster.storage import Store
 from preprocessing.cache import Cache
 from preprocessing.shards import Tar
 

@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cluster.folder import Folder
 from cluster.mistake import UserError
-from cluster.storage import Folder, Store, is_bucket, local_path, store
+from cluster.storage import Store, is_bucket, local_path, store
 from preprocessing.statistics import Sums
 
 FORMAT = 2

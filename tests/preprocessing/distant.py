@@ -4,7 +4,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Any, BinaryIO
 
-from cluster.storage import Folder, Store
+from cluster.folder import Folder
+from cluster.storage import Store
 from preprocessing.shards import Shards
 
 

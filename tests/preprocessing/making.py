@@ -14,10 +14,10 @@ from preprocessing.shards import Shards
 
 
 def picture(path: Path, *, seed: int = 0, size: int = 8) -> None:
-    """A PNG of noise, which keeps its pixels."""
+    """A PNG of noise, which keeps its pixels; its bytes are as many whatever the noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
+    Image.fromarray(pixels).save(path, compress_level=0)
 
 
 def sound(path: Path, *, seed: int = 0, samples: int = 400, rate: int = 8000) -> None:
@@ -38,7 +38,7 @@ def pictures(root: Path, count: int, folders: Iterable[str] = ("cat", "dog")) ->
 def settings(root: Path, **more: object) -> DataSettings:
     """Settings for small pictures and sounds."""
     small = {"image": ImageSettings(size=8), "audio": AudioSettings(rate=8000), "shard_size": 10}
-    return DataSettings(raw=str(root), **{**small, **more})  # pyright: ignore[reportArgumentType]
+    return DataSettings(**{"raw": str(root), **small, **more})  # pyright: ignore[reportArgumentType]
 
 
 def sharded(asked: DataSettings, place: Path) -> tuple[Shards, bool]:

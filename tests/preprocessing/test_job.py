@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from in_buckets import in_a_thread
 from making import picture, pictures, published, settings, sharded, sound
 
 from cluster.mistake import UserError
@@ -94,6 +95,23 @@ def test_the_same_files_give_the_same_bytes_wherever_they_lie(tmp_path: Path) ->
         sharded(settings(pictures(tmp_path / folder, 15)), tmp_path / f"{folder}-shards")
 
     assert published(tmp_path / "one-shards") == published(tmp_path / "two-shards")
+
+
+def test_tasks_in_other_folders_find_a_raw_folder_that_is_named_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures(Path("raw"), 15)
+    whole, _ = sharded(settings(tmp_path / "raw"), tmp_path / "whole")
+
+    def elsewhere(task: Task, names: list[str]) -> Iterator[dict[str, Any]]:
+        monkeypatch.chdir("/")
+        return map(task, names)
+
+    shards, _ = in_a_thread(settings(Path("raw")), "shards", elsewhere)
+
+    assert shards.digest == whole.digest
+    assert published(tmp_path / "shards") == published(tmp_path / "whole")
 
 
 def test_a_missing_or_cut_shard_is_built_again(tmp_path: Path) -> None:
@@ -192,6 +210,22 @@ def test_a_file_that_changes_while_it_is_read_stops_the_run(tmp_path: Path) -> N
         shard_with(meddled, settings(raw), str(tmp_path / "shards"), lambda *_: None)
 
     assert not [path for path in (tmp_path / "shards").iterdir() if path.suffix in (".tar", ".part")]
+
+
+def test_a_second_run_into_the_same_folder_is_refused_while_one_is_at_work(tmp_path: Path) -> None:
+    asked, place = settings(pictures(tmp_path / "raw", 10)), tmp_path / "shards"
+    refusals: list[str] = []
+
+    def disturbed(task: Task, names: list[str]) -> Iterator[dict[str, Any]]:
+        with pytest.raises(UserError) as refusal:
+            sharded(asked, place)
+        refusals.append(str(refusal.value))
+        return map(task, names)
+
+    shard_with(disturbed, asked, str(place), lambda *_: None)
+
+    assert refusals == [f"Another run is writing to {place}. Wait until it has ended, or name another place."]
+    assert sharded(asked, place)[1]
 
 
 def test_a_damaged_manifest_is_seen_and_nothing_is_built_over_it(tmp_path: Path) -> None:

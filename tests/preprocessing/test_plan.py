@@ -6,12 +6,12 @@ from pathlib import Path
 
 from making import picture, pictures, settings, sound
 
-from cluster.storage import Folder
+from cluster.folder import Folder
+from preprocessing.drawing import draw
 from preprocessing.history import Past, match
 from preprocessing.inventory import take
 from preprocessing.plan import Plan, plan
 from preprocessing.raw import raw
-from preprocessing.samples import draw
 from preprocessing.settings import AudioSettings, DataSettings, ImageSettings
 
 

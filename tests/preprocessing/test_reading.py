@@ -4,7 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -179,8 +178,10 @@ def test_memory_that_is_kept_for_batches_is_bounded() -> None:
 
 
 def test_threads_may_share_a_reader_and_processes_may_send_it(shards: Shards, samples: list[Given]) -> None:
-    reader = pickle.loads(pickle.dumps(Reader(shards, "train")))
     rows = [*range(35)] * 8
+    first = Reader(shards, "train")
+    first.read_batch(rows)
+    reader = pickle.loads(pickle.dumps(first))
     reader.read_batch(rows)
     reader.close()
 
@@ -297,16 +298,3 @@ def test_an_index_that_does_not_fit_the_manifest_is_refused(shards: Shards) -> N
     without = replace(shards, generations=(first, replace(second, tars=())))
     with pytest.raises(UserError, match=r"names train-g0001-.*, the manifest does not"):
         Reader(without, "train")
-
-
-def test_the_first_batch_of_20000_samples_is_there_within_50_ms(tmp_path: Path) -> None:
-    some = [Given(arrays={"image": noise(at % 10, (4, 4, 3))}) for at in range(20_000)]
-    shards = write(tmp_path, [some], shard_size=1000)
-
-    took: list[float] = []
-    for _ in range(5):
-        began = time.perf_counter()
-        Reader(shards, "train").read_batch(range(0, 20_000, 300))
-        took.append(time.perf_counter() - began)
-
-    assert min(took) < 0.05

@@ -141,7 +141,7 @@ def test_a_node_killed_at_any_moment_costs_nothing(
     while hit.total() < KILLS:
         run = begin(nodes, cases, tmp_path, built)
         while run.slept(chance.uniform(0, 2 * NODE_SECONDS)):
-            victims = [node for node in nodes.workers if node.joined and has_decoded(node)]
+            victims = [node for node in nodes.workers() if has_decoded(node)]
             if victims and hit.total() < KILLS * len(built) / len(cases):
                 hit[run.phase] += 1
                 nodes.kill(chance.choice(victims))
