@@ -1,6 +1,7 @@
 """What several rooms' tests stand on: small raw folders, shards without Ray, one Ray for all, the command."""
 
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from pipelines.settings import RunSettings
 from preprocessing.job import shard_with
 from preprocessing.settings import DataSettings, ImageSettings
 from preprocessing.shards import Shards
+
+pytest.register_assert_rewrite("shard_cases")  # So that it says what differs.
 
 ROOT = Path(__file__).parent.parent
 
@@ -135,6 +138,14 @@ def shards(settings: RunSettings) -> Shards:
     """The shards of the small run, built in this process."""
 
     return shard_with(map, settings.data, settings.shards, lambda done, total: None)[0]
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """The test's random numbers; their seed stands in its output."""
+    seed = int(os.environ.get("PERCEIVER_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    sys.stdout.write(f"PERCEIVER_TEST_SEED={seed}\n")
+    return random.Random(seed)
 
 
 @pytest.fixture(autouse=True, scope="session")
