@@ -56,11 +56,13 @@ class Labels:
             return {}
         values = self.extras.slice(row, 1).to_pylist()[0]
         # JSON has no NaN.
-        whole = {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in values.items()
-        }
+        whole = {name: None if is_nan(value) else value for name, value in values.items()}
         return json.loads(json.dumps(whole, default=str))
+
+
+def is_nan(value: object) -> bool:
+    """Whether it is no number, which Parquet can hold."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def read(place: str, raw: str) -> Labels:
