@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from s3_server import ENVIRONMENT, Access, s3_server
 from small_runs import Command, draw_pictures
@@ -24,6 +25,10 @@ from preprocessing.shards import Shards
 pytest.register_assert_rewrite("shard_cases")  # So that it says what differs.
 
 ROOT = Path(__file__).parent.parent
+
+# By default hypothesis fails an example that takes 0.2 s: on a busy machine any does.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture
