@@ -19,9 +19,9 @@ PHASES = START, BUILD, COMMIT, DONE = (
     "before the plan", "while building", "at the commit", "when all was done"
 )  # fmt: skip
 KILLS = 20
-AIMS = (START, BUILD, BUILD, COMMIT, COMMIT)  # In each of four places.
+AIMS = (START, START, BUILD, BUILD, BUILD, COMMIT, COMMIT)  # In each of three places.
 WORKER_SECONDS = 0.8  # From one kill to the next, in the mean.
-NODE_SECONDS = 2.0
+NODE_SECONDS = 1.0
 KINDS = {"worker": "ray::Map", "child": "preprocessing.isolated_child"}
 PATIENCE = 180  # Seconds after which a run that does not end has failed.
 
@@ -67,8 +67,8 @@ class Run:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
-    """A head and two nodes that work."""
-    with cluster(2) as made:
+    """A head and three nodes that work: while one starts, the others are there to be killed."""
+    with cluster(3) as made:
         yield made
 
 
@@ -91,7 +91,7 @@ def test_a_driver_killed_at_any_moment_is_started_again_and_ends_with_the_same_b
     nodes: Cluster, cases: list[Case], tmp_path: Path, chance: random.Random
 ) -> None:
     to_plan, to_end = undisturbed(nodes, cases[0], tmp_path / "undisturbed")
-    longest = {START: to_plan, BUILD: (to_end - to_plan) / 2.5, COMMIT: 0.1}
+    longest = {START: to_plan, BUILD: (to_end - to_plan) / 3, COMMIT: 0.1}
     hit: Counter[str] = Counter()
     built: list[tuple[Case, Path]] = []
 
