@@ -58,6 +58,10 @@ class Run:
             time.sleep(0.002)
         return time.monotonic() - self.began
 
+    def reached(self, phase: str) -> float:
+        """Seconds until it was as far as that, or ended."""
+        return self.waited(lambda: PHASES.index(self.phase) >= PHASES.index(phase))
+
     def slept(self, seconds: float) -> bool:
         """Whether it still goes on after so many seconds."""
         until = time.monotonic() + seconds
@@ -90,8 +94,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 def test_a_driver_killed_at_any_moment_is_started_again_and_ends_with_the_same_bytes(
     nodes: Cluster, cases: list[Case], tmp_path: Path, chance: random.Random
 ) -> None:
-    to_plan, to_end = undisturbed(nodes, cases[0], tmp_path / "undisturbed")
-    longest = {START: to_plan, BUILD: (to_end - to_plan) / 3, COMMIT: 0.1}
+    planned, complete, committed = undisturbed(nodes, cases[0], tmp_path / "undisturbed")
+    longest = {START: planned, BUILD: (complete - planned) / 3, COMMIT: committed - complete}
     hit: Counter[str] = Counter()
     built: list[tuple[Case, Path]] = []
 
@@ -167,17 +171,18 @@ def begin(nodes: Cluster, cases: list[Case], folder: Path, built: list[tuple[Cas
     return Run(nodes, case, place)
 
 
-def undisturbed(nodes: Cluster, case: Case, place: Path) -> tuple[float, float]:
-    """Seconds from the start of a run to its plan, and to its end."""
+def undisturbed(nodes: Cluster, case: Case, place: Path) -> list[float]:
+    """Seconds from the start of a run to its plan, to its last shard, and to its digest."""
     run = Run(nodes, case, place)
-    times = run.waited(lambda: run.phase != START), run.waited()
+    times = [run.reached(phase) for phase in (BUILD, COMMIT, DONE)]
+    run.waited()
     assert_as_if_nothing_had_happened(case, place)
     return times
 
 
 def disturbed(run: Run, phase: str, seconds: float) -> bool:
     """SIGKILL the driver so long after that phase began; whether that came before its end."""
-    run.waited(lambda: PHASES.index(run.phase) >= PHASES.index(phase))
+    run.reached(phase)
     run.slept(seconds)
     run.process.kill()
     return run.process.wait() == -SIGKILL
