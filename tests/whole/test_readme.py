@@ -58,17 +58,20 @@ def test_the_commands_in_their_order_end_with_a_model_of_the_promised_accuracy(t
     (commands,) = blocks("sh")
     *most, ui = commands.splitlines()
 
+    said = ""
     for command in most:
         done = subprocess.run(
             command.split(), cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+        said += done.stderr
         if command.endswith("--json"):
             promised = re.search(rf"^\| `{command.split()[1]}` \|.*\| (`.*`) \|$", README, re.MULTILINE)
             assert promised is not None
             assert set(json.loads(done.stdout)) == set(re.findall(r"`(\w+)`", promised[1]))
-    accuracy = float(re.search(r"test accuracy +([\d.]+)", done.stderr)[1])  # pyright: ignore
-    assert accuracy >= 0.95
+    accuracies = [float(number) for number in re.findall(r"test accuracy +([\d.]+)", said)]
+    assert accuracies
+    assert min(accuracies) >= 0.95
 
     for code in blocks("python"):
         done = subprocess.run(
