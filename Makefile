@@ -18,7 +18,7 @@ demo: .venv/installed  ## raw files to a registered model, on 1,797 handwritten 
 	@echo "(perceiver lies in $(BIN); put it on the PATH with: source $(BIN)/activate)"
 
 test: .venv/tested check  ## set up and run all tests
-	$(BIN)/pytest -m "ray or data or whole or gpu or slow or s3"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "ray or data or whole or gpu or slow or s3"
 
 check: .venv/tested  ## style, types, floors between the rooms, and the quick tests
 	$(BIN)/ruff check .
@@ -33,6 +33,8 @@ bench: .venv/tested  ## the figures of the README, measured again (hours)
 	$(BIN)/python -m benchmarks.sharding
 	$(BIN)/python -m benchmarks.planning
 	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.order
+	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.real_data --seeds 3
 

@@ -22,7 +22,7 @@ CLOSED = "127.0.0.1:9"  # the discard port: nothing listens there
 
 # what is asked: (arguments, exit status)
 QUESTIONS = {
-    "--help": (["--help"], 0),
+    "--help": (["run", "--help"], 0),
     "show": (["show", "RUN", "--data.raw", "RAW"], 0),
     "wrong key": (["run", "RUN", "--model.latens", "4"], 2),
     "wrong type": (["run", "RUN", "--data.image.size", "large"], 2),
@@ -35,7 +35,7 @@ QUESTIONS = {
     "patch not dividing image": (["run", "RUN", "--data.raw", "RAW", "--model.image.patch", "3"], 2),
     "unknown modality": (["run", "RUN", "--data.modalities", "smell"], 2),
     "no Ray at the address": (["run", "RUN", "--cluster.address", CLOSED], 2),
-    "tracking server down": (["run", "RUN", "--tracking.uri", f"http://{CLOSED}"], 2),
+    "tracking server down": (["run", "RUN", "--tracking.uri", f"http://{CLOSED}"], 1),
 }
 
 

@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, cast
 
 from cluster.body import Body, StaleError, stamp_of
@@ -141,9 +141,25 @@ class Bucket:
     def write(self, name: str, data: bytes) -> None:
         self.put(name, io.BytesIO(data), len(data), hashlib.sha256(data))
 
+    def create(self, name: str, data: bytes) -> bool:
+        content = io.BytesIO(data), len(data), hashlib.sha256(data)
+        try:
+            self.put(name, *content, IfNoneMatch="*")
+        except RefusedError:
+            if self.size(name) < 0:
+                self.put(name, *content)  # the server knows no such condition
+        # Ours, also where the answer was lost and the second try found the name taken.
+        return self.holds(name, *content[1:])
+
     def remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self.gateway.ask("delete_object", self.root + name)
+
+    def remove_place(self) -> None:
+        pass  # Prefixes need no making.
+
+    def below(self, name: str) -> "Bucket":
+        return replace(self, place=f"{self.place}/{name}")
 
     def sole_writer(self) -> AbstractContextManager[None]:
         return nullcontext()

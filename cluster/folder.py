@@ -13,7 +13,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from cluster.mistake import UserError
-from cluster.storage import ANOTHER, ANY, Object, sync_folder
+from cluster.storage import ANOTHER, ANY, Object, make_folder, sync_folder
 
 DRAFT = ".part"
 
@@ -33,7 +33,7 @@ class FolderDraft:
         self.file.flush()
         os.fsync(self.file.fileno())
         path = self.home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self.aside.replace(path)
         sync_folder(path.parent)
 
@@ -89,13 +89,10 @@ class Folder:
     def draft(self) -> Generator[FolderDraft]:
         aside = self.home / f".{uuid4().hex}{DRAFT}"
         try:
-            with aside.open("xb", buffering=2**20) as file:
-                yield FolderDraft(self.home, aside, file)
-        except OSError as error:
-            # An error that names another file came from what the caller did with it.
-            if error.filename is None or str(error.filename).startswith(self.place):
-                raise refused(error, self.place) from error
-            raise
+            with self._refusing():
+                make_folder(self.home)
+                with aside.open("xb", buffering=2**20) as file:
+                    yield FolderDraft(self.home, aside, file)
         finally:
             aside.unlink(missing_ok=True)
 
@@ -104,9 +101,42 @@ class Folder:
             draft.file.write(data)
             draft.publish(name)
 
+    def create(self, name: str, data: bytes) -> bool:
+        path = self.home / name
+        with self._refusing():
+            make_folder(path.parent)
+            try:
+                file = path.open("xb")
+            except FileExistsError:
+                return False
+            with file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(path.parent)
+        return True
+
+    @contextmanager
+    def _refusing(self) -> Generator[None]:
+        """Say what the file system refuses; an error that names a file elsewhere is the caller's own."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is None or str(error.filename).startswith(self.place):
+                raise refused(error, self.place) from error
+            raise
+
     def remove(self, name: str) -> None:
         with suppress(NotADirectoryError, IsADirectoryError):
             (self.home / name).unlink(missing_ok=True)
+
+    def remove_place(self) -> None:
+        # Others may be at work in it, or have been as quick.
+        with suppress(OSError):
+            self.home.rmdir()
+
+    def below(self, name: str) -> "Folder":
+        return Folder(self.home / name)
 
     @contextmanager
     def sole_writer(self) -> Generator[None]:
@@ -127,9 +157,10 @@ class Folder:
             os.close(handle)
 
     def sweep(self, ours: re.Pattern[str] = ANY) -> None:  # noqa: ARG002  (a draft here bears a name of ours)
-        for path in self.home.iterdir():
-            if OUR_DRAFT.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            for path in self.home.iterdir():
+                if OUR_DRAFT.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
 
 def refused(error: OSError, place: str) -> OSError | UserError:

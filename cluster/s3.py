@@ -24,7 +24,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from cluster.mistake import UserError
+from cluster.mistake import AwayError, UserError
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
@@ -191,7 +191,7 @@ class Gateway:
         if isinstance(error, SSLError):
             return UserError(f"{where}: {error}. AWS_CA_BUNDLE names the file with the server's authority.")
         if passes(error):
-            return UserError(
+            return AwayError(
                 f"{where} has not answered for {self.patience.seconds:.0f} s ({type(error).__name__}). Is "
                 f"the server up, and is AWS_ENDPOINT_URL right? Run again then; what is finished is kept."
             )
@@ -203,7 +203,7 @@ class Gateway:
         if code in GONE and key:
             return FileNotFoundError(f"{where} does not exist")
         if passes(error):
-            return UserError(
+            return AwayError(
                 f"{where} has answered {code} for {self.patience.seconds:.0f} s. Run again when it has less "
                 f"to do, or with fewer workers; what is finished is kept."
             )

@@ -24,6 +24,11 @@ def check(settings: ClusterSettings) -> None:
     if settings.address in ("local", "auto"):
         return
     host, _, port = settings.address.rpartition(":")
+    if settings.address.startswith(("http://", "https://")):
+        raise UserError(
+            f"{settings.address} is a job server: send the run there with `perceiver submit RUN.toml`. To "
+            f'join a cluster from one of its nodes, cluster.address is "auto" or host:6379.'
+        )
     if not host or not port.isdigit() or "//" in host:
         raise UserError(
             f'cluster.address is "{settings.address}": give "local", "auto", or host:port of a Ray head '
@@ -46,6 +51,9 @@ def session(settings: ClusterSettings) -> Generator[None]:
         UserError: there is no cluster to join.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Threads that spin while they wait (GNU OpenMP's way) keep a core from whom they wait for: two threads of
+    # a worker beside other work took four times as long. Only processes that are yet to start are told.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import ray
 
     if ray.is_initialized():

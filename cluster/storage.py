@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -12,7 +12,9 @@ from urllib.parse import urlparse
 
 from cluster.mistake import UserError
 
-ANOTHER = "Name another folder (--workspace, or --data.shards for the shards)."
+ANOTHER = (
+    "Name another folder (--workspace, or --data.shards for the shards, --checkpoints for the checkpoints)."
+)
 
 
 def folder(place: str) -> Path:
@@ -23,7 +25,7 @@ def folder(place: str) -> Path:
     """
     path = local_path(place)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
@@ -63,7 +65,7 @@ def local_path(place: str) -> Path:
     if scheme not in ("", "file"):
         raise UserError(
             f"{place}: this has to be a folder; on a cluster, one that all nodes mount. "
-            f"Raw files and shards may lie on s3:// too."
+            f"Raw files, shards and checkpoints may lie on s3:// too."
         )
     return Path(urlparse(place).path if scheme else place).expanduser().absolute()
 
@@ -140,8 +142,25 @@ class Store(Protocol):
         """Give `name` this content: it holds all of it, or what it held before."""
         ...
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Give `name` this content if nothing bears the name yet; whether it was this call that did.
+
+        A folder lets one writer win, also over NFS; one that is killed meanwhile may leave less than the
+        content. A bucket lets one win where its server keeps to If-None-Match (Amazon, Ceph, MinIO); on
+        OpenStack Swift several that come at the same moment may win, and the last one's content stays.
+        """
+        ...
+
     def remove(self, name: str) -> None:
         """Take the name away, if it is there."""
+        ...
+
+    def remove_place(self) -> None:
+        """Take away the place itself where that is an empty folder; a bucket has none."""
+        ...
+
+    def below(self, name: str) -> "Store":
+        """The store in the folder `name` of this one."""
         ...
 
     def sole_writer(self) -> AbstractContextManager[None]:
@@ -174,6 +193,18 @@ def store(place: str) -> Store:
     Raises:
         UserError: a folder that cannot be made or written, or a URI of another kind.
     """
+    found = untouched(place)
+    if not is_bucket(place):
+        folder(place)
+    return found
+
+
+def untouched(place: str) -> Store:
+    """The same, but of a folder that is not there yet nothing is made before something is written.
+
+    Raises:
+        UserError: a URI of another kind.
+    """
     scheme = place.partition(":/")[0]
     if scheme in FOREIGN:
         raise UserError(
@@ -185,7 +216,7 @@ def store(place: str) -> Store:
         return Bucket(place)
     from cluster.folder import Folder
 
-    return Folder(folder(place))
+    return Folder(local_path(place))
 
 
 def is_bucket(place: str) -> bool:
@@ -212,6 +243,16 @@ def write_whole(path: Path, data: bytes) -> None:
     """Give `path` this content: it holds all of it, or what it held before."""
     with whole_file(path) as file:
         file.write(data)
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and the folders above it that are not there, so that they survive a power cut."""
+    new = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in new:
+        # Where a new folder may be made, but what is there not be listed, it is left to the system.
+        with suppress(PermissionError):
+            sync_folder(one.parent)
 
 
 def sync_folder(path: Path) -> None:

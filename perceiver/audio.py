@@ -14,7 +14,8 @@ from perceiver.draws import uniforms
 from perceiver.mel import filterbank, log_mel
 from perceiver.positions import Grid
 from perceiver.segment import Arrays, Geometry, Input, Raw, Seeds, Segment, uniform_arrays
-from perceiver.settings import AudioAugmentation, ModelSettings, TrainSettings
+from perceiver.settings import ModelSettings
+from perceiver.train_settings import AudioAugmentation, TrainSettings
 from perceiver.windows import real, windows
 
 

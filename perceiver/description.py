@@ -12,7 +12,8 @@ from perceiver.settings import ModelSettings
 def describe(model: Perceiver) -> dict[str, Any]:
     """All that `build` needs besides the weights; survives JSON."""
     specs = {modality: asdict(spec) for modality, spec in model.specs.items()}
-    return {"settings": asdict(model.settings), "inputs": specs, "classes": model.classes}
+    made = {"classes": model.classes, "labels": model.labels}
+    return {"settings": asdict(model.settings), "inputs": specs, **made}
 
 
 def build(description: Mapping[str, Any]) -> Perceiver:
@@ -20,7 +21,8 @@ def build(description: Mapping[str, Any]) -> Perceiver:
     inputs: dict[str, Spec] = {
         modality: _restored(INPUTS[modality][0], values) for modality, values in description["inputs"].items()
     }
-    return Perceiver(_restored(ModelSettings, description["settings"]), inputs, description["classes"])
+    settings = _restored(ModelSettings, description["settings"])
+    return Perceiver(settings, inputs, description["classes"], description["labels"])
 
 
 def _restored(kind: Any, values: Mapping[str, Any]) -> Any:

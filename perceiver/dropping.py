@@ -11,7 +11,7 @@ from torch import Tensor
 
 from perceiver.draws import uniforms
 from perceiver.segment import Raw
-from perceiver.settings import TrainSettings
+from perceiver.train_settings import TrainSettings
 
 
 def dropped(batch: Mapping[str, Raw], seeds: Int64[Tensor, " B"], settings: TrainSettings) -> dict[str, Raw]:

@@ -15,7 +15,8 @@ from torch import Tensor
 from perceiver.draws import between, integers, normals, uniforms
 from perceiver.positions import features, frequencies
 from perceiver.segment import Arrays, Geometry, Input, Raw, Seeds, Segment, uniform_arrays
-from perceiver.settings import MeshAugmentation, ModelSettings, TrainSettings
+from perceiver.settings import ModelSettings
+from perceiver.train_settings import MeshAugmentation, TrainSettings
 
 PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 

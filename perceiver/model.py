@@ -19,7 +19,8 @@ from perceiver.forms.source import Source
 from perceiver.forms.textbook import Textbook
 from perceiver.inputs import Spec, build_input
 from perceiver.segment import Arrays, Input, Raw, Segment
-from perceiver.settings import Form, ModelSettings, TrainSettings
+from perceiver.settings import Form, Labels, ModelSettings
+from perceiver.train_settings import TrainSettings
 
 Sample = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 Batch = Mapping[str, Raw]
@@ -28,11 +29,15 @@ Batch = Mapping[str, Raw]
 class Perceiver(nn.Module):
     """Byte arrays in, logits out; weights shared as the settings say."""
 
-    def __init__(self, settings: ModelSettings, inputs: Mapping[str, Spec], classes: int) -> None:
+    def __init__(
+        self, settings: ModelSettings, inputs: Mapping[str, Spec], classes: int, labels: Labels = "one"
+    ) -> None:
         super().__init__()
         if not inputs:
             raise ValueError("a Perceiver needs at least one modality")
         self.settings, self.specs, self.classes = settings, dict(inputs), classes
+        self.labels: Labels = labels
+        """How many of the classes a sample may belong to: the key of what trains it, in OBJECTIVES."""
         self.recompute = False
         """Whether training keeps only the latents between layers."""
         built = {modality: build_input(modality, spec) for modality, spec in inputs.items()}

@@ -11,19 +11,23 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from perceiver.draws import between, integers, uniforms
-from perceiver.settings import PixelAugmentation
+from perceiver.rand_augment import rand_augmented
+from perceiver.train_settings import PixelAugmentation
 
 Seeds = Int64[Tensor, " B"]
 Pixels = Shaped[Tensor, "B F H W 3"]
 ASPECT = 4 / 3  # Inception crop: sides between 3:4 and 4:3
+TRIES = 10  # as the reference implementations
 
 
 def augmented(pixels: Pixels, seeds: Seeds, settings: PixelAugmentation) -> Pixels:
-    """Crop, move, mirror, colour and erase, as far as each is switched on."""
+    """Crop, move, mirror, RandAugment, colour and erase, as far as each is switched on."""
     if settings.area < 1:
         pixels = cropped(pixels, seeds, settings.area)
     if settings.shift or settings.flip:
         pixels = moved(pixels, seeds, settings.shift, settings.flip)
+    if settings.operations:
+        pixels = rand_augmented(pixels, seeds, settings.operations, settings.magnitude)
     if settings.brightness or settings.contrast or settings.saturation:
         pixels = coloured(pixels, seeds, settings)
     if settings.erase:
@@ -32,10 +36,8 @@ def augmented(pixels: Pixels, seeds: Seeds, settings: PixelAugmentation) -> Pixe
 
 
 def cropped(pixels: Pixels, seeds: Seeds, area: float) -> Pixels:
-    """A random part of the picture, scaled back to its size."""
-    share = between(seeds, "crop area", area, 1.0)[:, 0]
-    aspect = between(seeds, "crop aspect", -math.log(ASPECT), math.log(ASPECT))[:, 0].div(2).exp()
-    sides = torch.stack([share.sqrt() * aspect, share.sqrt() / aspect], 1).clamp(max=1.0)  # x, y
+    """A random part of the picture, scaled back to its size: it only grows, so nothing aliases."""
+    sides = crop_sides(seeds, area, pixels.shape[2] / pixels.shape[3])
     centres = (1 - sides) * between(seeds, "crop place", -1.0, 1.0, 2)
     affine = torch.cat([torch.diag_embed(sides), centres[:, :, None]], 2)
     batch, frames, rows, columns, _ = pixels.shape
@@ -43,6 +45,23 @@ def cropped(pixels: Pixels, seeds: Seeds, area: float) -> Pixels:
     where = F.affine_grid(affine, [batch, frames * 3, rows, columns], align_corners=False)
     planes = F.grid_sample(planes, where, mode="bilinear", padding_mode="reflection", align_corners=False)
     return planes.unflatten(1, (frames, 3)).permute(0, 1, 3, 4, 2)
+
+
+def crop_sides(seeds: Seeds, area: float, tall: float) -> Float[Tensor, "B 2"]:
+    """Width and height of Inception's crop in parts of a picture whose height is `tall` widths.
+
+    Of the area at least `area`, width to height from 3:4 to 4:3: the first of ten draws that fits into the
+    picture, else the largest of such a shape that does.
+    """
+    share = between(seeds, "crop area", area, 1.0, TRIES)
+    aspect = between(seeds, "crop aspect", -math.log(ASPECT), math.log(ASPECT), TRIES).exp()
+    drawn = torch.stack([(share * aspect * tall).sqrt(), (share / aspect / tall).sqrt()], 2)
+    fits = (drawn <= 1).all(2)
+    # Counted, as argmax may give any of several ones on a GPU.
+    place = (fits.cumsum(1) == 0).sum(1).clamp(max=TRIES - 1)
+    first = drawn[torch.arange(len(seeds), device=seeds.device), place]
+    whole = torch.tensor([min(1.0, ASPECT * tall), min(1.0, ASPECT / tall)], device=seeds.device)
+    return torch.where(fits.any(1, keepdim=True), first, whole)
 
 
 def _mirrored(places: Int64[Tensor, "B L"], size: int) -> Int64[Tensor, "B L"]:

@@ -2,7 +2,7 @@
 
 import math
 
-from perceiver.settings import TrainSettings
+from perceiver.train_settings import TrainSettings
 
 
 def rate_factor(settings: TrainSettings, step: int, total: int) -> float:

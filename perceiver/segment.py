@@ -4,7 +4,7 @@ Shapes: B samples, M positions, Cv channels of the values, E of the encoding.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, device, nn
 
 from perceiver.positions import Grid
-from perceiver.settings import TrainSettings
+from perceiver.train_settings import TrainSettings
 
 Arrays = Sequence[np.ndarray[Any, np.dtype[Any]]] | np.ndarray[Any, np.dtype[Any]]
 """An array a sample, or one [B, ...] of all samples."""
@@ -30,8 +30,18 @@ class Raw(NamedTuple):
 
     def to(self, place: device | str) -> "Raw":
         """The same batch on another device."""
-        moved = (None if part is None else part.to(place, non_blocking=True) for part in self[1:])
-        return Raw(self.values.to(place, non_blocking=True), *moved)
+        return self._each(lambda part: part.to(place, non_blocking=True))
+
+    def pinned(self) -> "Raw":
+        """The same batch in memory that a GPU copies from while the CPU goes on."""
+        return self._each(Tensor.pin_memory)
+
+    def rows(self, part: slice) -> "Raw":
+        """Some of the samples."""
+        return self._each(lambda whole: whole[part])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Raw":
+        return Raw(change(self.values), *(None if part is None else change(part) for part in self[1:]))
 
 
 class Segment(NamedTuple):

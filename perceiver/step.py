@@ -1,71 +1,75 @@
 """One optimizer step on one worker's slice of the global batch, and the moving average of the weights.
 
-Shapes: B samples of the slice, K classes.
+A slice may come in parts, whose gradients add up: `score` each, `clipped`, `update`.
 """
 
 import copy
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from perceiver.loss import Objective, Targets
 from perceiver.segment import Raw
-from perceiver.settings import Precision, TrainSettings
+from perceiver.train_settings import Precision, TrainSettings
 
 Model = TypeVar("Model", bound=nn.Module)
 
+FORMATS: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Formats of the matrix products, where they are not float32."""
 
-class Stepped(NamedTuple):
+
+class Scored(NamedTuple):
     loss: Float[Tensor, ""]
-    """Sum of the slice's losses, detached: sum over the workers / global batch is the mean."""
+    """Sum of the samples' losses, to go back from: sum over the workers / global batch is the mean."""
     correct: Int64[Tensor, ""]
-    """Samples of the slice whose highest logit was the label's."""
-    norm: Float[Tensor, ""]
-    """Norm of all gradients before clipping, the same on every worker."""
+    """Samples whose highest logit was the label's."""
 
 
 @contextmanager
 def computing(precision: Precision, device: torch.device) -> Generator[None, None, None]:
     """Matrix products in this precision, for training and evaluation alike."""
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.autocast(device.type, dtype=FORMATS.get(precision), enabled=precision in FORMATS):
         yield
 
 
-def loss_sum(
-    logits: Float[Tensor, "B K"], labels: Int64[Tensor, " B"], smoothing: float = 0.0
-) -> Float[Tensor, ""]:
-    """Cross entropy in float32, summed, so that slices of any size add up."""
-    return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing, reduction="sum")
-
-
-def step(  # noqa: PLR0913, what a step needs: no more could be left out, nothing hides in an object
+def score(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
     batch: Mapping[str, Raw],
-    labels: Int64[Tensor, " B"],
+    targets: Targets,
     settings: TrainSettings,
-    *,
-    rate: float,
-    share: float,
-) -> Stepped:
-    """Loss, backward, clip, update; `model` may be wrapped in DDP, which averages over W workers.
+    objective: Objective,
+) -> Scored:
+    """The forward pass. `model` may be wrapped in DDP, which averages gradients over W workers.
 
-    With `share` = W / global batch, slices of any size give the mean over the global batch.
+    Where the backward pass begins at the loss times W / global batch (times the loss scale), slices and parts
+    of any size give the mean over the global batch.
     """
-    with computing(settings.precision, labels.device):
+    with computing(settings.precision, targets.device):
         logits = cast(Tensor, model(batch))
-    loss = loss_sum(logits, labels, settings.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
-    (loss * share).backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip or float("inf"))
+    loss = objective.loss_sum(logits, targets, settings.label_smoothing)
+    return Scored(loss, objective.correct(logits.detach(), targets))
+
+
+def clipped(parameters: Iterable[nn.Parameter], bound: float, factor: float) -> Float[Tensor, ""]:
+    """Take the loss scale `factor` out of the gradients and bound their norm; the norm before that.
+
+    The same on every worker, as the gradients are; not finite where any of them is not. A bound of 0 is none.
+    """
+    held = [parameter for parameter in parameters if parameter.grad is not None]
+    for parameter in held if factor != 1.0 else ():
+        cast(Tensor, parameter.grad).mul_(1 / factor)
+    return nn.utils.clip_grad_norm_(held, bound or float("inf")).detach()
+
+
+def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Change the weights at this learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
-    return Stepped(loss.detach(), (logits.detach().argmax(1) == labels).sum(), norm.detach())
 
 
 class Average(Generic[Model]):

@@ -11,7 +11,8 @@ from torch import Tensor
 from perceiver.pixels import augmented
 from perceiver.positions import Grid
 from perceiver.segment import Arrays, Geometry, Input, Raw, Seeds, Segment, uniform_arrays
-from perceiver.settings import ModelSettings, TrainSettings
+from perceiver.settings import ModelSettings
+from perceiver.train_settings import TrainSettings
 from perceiver.windows import real, windows
 
 

@@ -1,34 +1,34 @@
-"""The command `perceiver`: one command, one run file, words on stderr, with --json one object on stdout."""
+"""The command `perceiver`: one command, one run file; answers on stdout, or with --json one object there."""
 
 import difflib
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from cluster.mistake import UserError
+from cluster.mistake import AwayError, UserError
+from pipelines.attempts import OvertakenError
 from pipelines.help import kept_or_made
-from pipelines.progress import say
+from pipelines.progress import UnheardError, answering, heard, tell, warn
+from pipelines.stopping import LostError, StoppedError
+from pipelines.usage import ABOUT, SETTINGS, USAGE
 
-OF_SHARDS = ("verify", "inspect")
-COMMANDS = ("show", "run", "shard", "train", "evaluate", "register", "ui", *OF_SHARDS)
-
-USAGE = """perceiver COMMAND RUN.toml [--key value ...] [--json]
-perceiver verify|inspect SHARDS [--option value ...] [--json]
-
-  show       print the resolved settings and what each stage would do and why, then stop
-  run        shard, train, evaluate, register; what is up to date is not done again
-  shard      write the raw files as shards
-  train      train the Perceiver on the shards
-  evaluate   evaluate the trained weights on the test split
-  register   register the evaluated model
-  ui         open the MLflow UI on the run's tracking store
-  verify     read every byte of the shards and say which shard and sample is damaged
-  inspect    say what the shards hold, and draw a contact sheet of some samples
-
-Every key of the run file is an option and every option a key of the run file; options win. SHARDS is a
-folder, s3://bucket/prefix or a run file; `perceiver verify --help` and `perceiver inspect --help` say more.
---json ends with exactly one JSON object on stdout. Exit status: 0 done, 2 your mistake, 1 anything else."""
+FAMILIES = {
+    "verify": "shards", "inspect": "shards",
+    "submit": "jobs", "jobs": "jobs", "schedule": "schedule",
+    "compare": "compare", "promote": "registry", "rollback": "registry", "lineage": "registry",
+    "predict": "predict",
+    "manifests": "manifests", "lint": "manifests",
+}  # fmt: skip
+"""Commands with options of their own: `<family>/options.py` reads them, `<family>/commands.py` obeys."""
+COMMANDS = (*ABOUT, *FAMILIES)
+QUESTIONS = (
+    "show", "compare", "lineage", "inspect", "jobs list", "jobs status", "jobs logs", "schedule list",
+)  # fmt: skip
+"""What is asked for its words: they go to stdout, so that `less` or `grep` can read on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,67 +36,94 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _do(words)
+    except (AwayError, LostError, OvertakenError) as error:
+        warn(f"error: {error}")
+        return 1
     except UserError as error:
-        say(f"error: {error}")
+        warn(f"error: {error}")
         return 2
+    except StoppedError as stopped:
+        warn(f"{stopped}; the same command goes on from there")
+        return 1
+    except UnheardError:
+        return 0
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from here")
+        warn("stopped; the same command goes on from here")
         return 1
 
 
 def _do(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        return _help("COMMAND")
+        tell(USAGE)
+        return 0
     command, rest = words[0], words[1:]
     if command not in COMMANDS:
         raise UserError(f"{command} is not a command.{_nearest(command)} `perceiver --help` lists them.")
-    if command in OF_SHARDS:
-        return _of_shards(command, rest)
+    if command in FAMILIES:
+        return _of_family(command, rest)
     if set(rest) & {"-h", "--help"}:
         return _help(command)
     if not rest or rest[0].startswith("-"):
         raise UserError(f"`perceiver {command}` needs a run file first: perceiver {command} RUN.toml")
-    from pipelines.settings import read
+    from pipelines.settings import read, read_with
 
     as_json = "--json" in rest
     run_file, options = rest[0], [word for word in rest[1:] if word != "--json"]
-    settings = read(run_file, options, prog=f"perceiver {command}")
+    prog = f"perceiver {command}"
+    if own := _own(command):
+        asked = read_with(own, run_file, options, prog=prog)
+    else:
+        asked = (read(run_file, options, prog=prog),)
     # The work is imported after the settings have been read, so that a refusal comes at once.
     from pipelines import commands
 
-    result = getattr(commands, command)(settings)
+    with _listening(command, rest):
+        result = getattr(commands, command)(*asked)
     if as_json:
         _print(result)
     return 0
 
 
-def _of_shards(command: str, words: list[str]) -> int:
-    if not words or (words[0].startswith("-") and not set(words) & {"-h", "--help"}):
-        raise UserError(f"`perceiver {command}` needs the shards first: perceiver {command} SHARDS")
-    from pipelines import shard_options
-
-    plain = [word for word in words if word != "--json"]
-    options = shard_options.parse(command, plain)
-    from pipelines import shard_commands
-
-    status, result = getattr(shard_commands, command)(options)
+def _of_family(command: str, words: list[str]) -> int:
+    family, plain = FAMILIES[command], [word for word in words if word != "--json"]
+    with heard():  # where it is help that is asked for
+        options = import_module(f"pipelines.{family}.options").parse(command, plain)
+    # Imported after the options have been read, so that a refusal comes at once.
+    with _listening(command, words):
+        status, result = getattr(import_module(f"pipelines.{family}.commands"), command)(options)
     if plain != words:
         _print(result)
     return status
 
 
+def _listening(command: str, words: list[str]) -> AbstractContextManager[None]:
+    """What a question says goes to stdout, unless stdout is kept for the object."""
+    verb = words[0] if words and not words[0].startswith("-") else "list"
+    asks = command in QUESTIONS or f"{command} {verb}" in QUESTIONS
+    return answering() if asks and "--json" not in words else nullcontext()
+
+
 def _print(result: object) -> None:
-    print(json.dumps(result))  # noqa: T201  the one line on stdout
+    tell(json.dumps(result))
+
+
+def _own(command: str) -> type[Any] | None:
+    """The options of a command that are no settings."""
+    from pipelines.course import Course
+    from pipelines.usual import ShowOptions
+
+    return {"run": Course, "show": ShowOptions}.get(command)
 
 
 def _help(command: str) -> int:
-    def make() -> None:
-        from pipelines.settings import parse
-
-        parse(["--help"], prog=prog, description=USAGE)
-
     prog = f"perceiver {command} RUN.toml"
-    print(kept_or_made(prog, make, Path.home() / ".cache" / "perceiver-pipeline"))  # noqa: T201  it was asked for
+
+    def make() -> None:
+        from pipelines.settings import help_of
+
+        help_of(_own(command), prog, f"{ABOUT[command]}\n\n{SETTINGS}")
+
+    tell(kept_or_made(prog, make, Path.home() / ".cache" / "perceiver-pipeline"))
     return 0
 
 

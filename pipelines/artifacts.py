@@ -70,9 +70,9 @@ class Report(Artifact):
     metrics: Mapping[str, float]
     """`test/...`, each over all samples."""
     classes: Mapping[str, Mapping[str, float]]
-    """For each class: precision, recall and the number of samples behind them."""
+    """For each class: precision and recall, or average precision, and the number of samples behind them."""
     pictures: Mapping[str, str]
-    """Paths of the learning curve, the confusion matrix and the attention sheet."""
+    """Paths of the learning curve, the confusion matrix (or average precisions) and the attention sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +93,27 @@ class ModelVersion(Artifact):
     """MLflow run that it came from."""
     tracking_uri: str
     """Store that the registry is part of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion(Artifact):
+    """What the gate said of a model version, and what came of it."""
+
+    model: str
+    """Registered name."""
+    version: int
+    """The version that was judged."""
+    champion: int
+    """The version that it was compared with; 0 where there was none."""
+    promoted: bool
+    """Whether the gate let it pass."""
+    moved: bool
+    """Whether the champion's alias points to it since."""
+    reason: str
+    """In words."""
+    gate: Mapping[str, str]
+    """The settings of the gate, under their names."""
+    evidence: Mapping[str, str]
+    """What the version's tags say: `gate.difference`, `gate.interval`, `gate.p`, ..."""
+    page: str
+    """Path of the report page; empty where the two could not be compared."""

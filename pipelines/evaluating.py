@@ -1,21 +1,23 @@
-"""What a set of weights is worth: figures over a split, per class, and what is confused with what."""
+"""What a set of weights is worth: figures over a split, per class, and pictures of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import attention, pictures, points
 from pipelines.artifacts import Report, Trained
-from pipelines.attention_sheet import Verdict, attention_sheet
-from pipelines.classifier import DESCRIPTION, WEIGHTS, Classifier
 from pipelines.layout import Layout
-from pipelines.predicting import probabilities
+from pipelines.models.classifier import DESCRIPTION, WEIGHTS, Classifier
+from pipelines.models.figures import Confusion, PerClass, figures, per_class
+from pipelines.models.predicting import probabilities
+from pipelines.pictures import attention, charts
+from pipelines.pictures.attention_sheet import Verdict, attention_sheet
+from pipelines.pictures.captions import bears, caption, first_labels
 from pipelines.progress import Advance
 from pipelines.settings import RunSettings
-from pipelines.tracking import Tracker
+from pipelines.tracking import points
+from pipelines.tracking.tracker import Tracker
+from pipelines.training.checkpoints import Checkpoints
 from preprocessing.cache import Cache
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
@@ -26,22 +28,24 @@ SPLIT = "test"
 def evaluate(
     settings: RunSettings, trained: Trained, shards: Shards, tracker: Tracker, advance: Advance
 ) -> Report:
-    """Evaluate the weights on the test split; figures and pictures go to the tracker and into the report."""
+    """Evaluate the weights on the test split; figures and pictures go to the tracker and into the report,
+    which whoever asked seals."""
     layout = Layout.of(settings, shards.digest)
-    folder = layout.checkpoints / trained.checkpoint
+    checkpoints = Checkpoints.at(layout.checkpoints)
+    folder = checkpoints.fetched(checkpoints.open(trained.checkpoint), layout.fetched)
     found = probabilities(settings, shards, SPLIT, folder / DESCRIPTION, folder / WEIGHTS, advance)
     reader = Reader(shards, SPLIT, Cache.of(settings.data))
     labels = reader.labels
-    figures, confusion = metrics(labels, found, SPLIT), Confusion.of(labels, found)
+    metrics = figures(labels, found, SPLIT)
+    classes = per_class(labels, found, shards.classes)
     drawn = {
-        "learning curve": pictures.learning_curve(
+        "learning curve": charts.learning_curve(
             layout.folder / "learning-curve.png", settings.name, points.curves(layout.points)
         ),
-        "confusion": pictures.confusion_matrix(
-            layout.folder / "confusion-matrix.png",
-            f"{settings.name}, {SPLIT}",
-            confusion.counts,
-            shards.classes,
+        **(
+            {"AP per class": _average_precisions(settings, classes, layout)}
+            if shards.several
+            else {"confusion": _confusion_matrix(settings, Confusion.of(labels, found), shards, layout)}
         ),
         "attention": _attention_sheet(
             settings,
@@ -51,17 +55,27 @@ def evaluate(
             layout.folder / "attention-sheet.png",
         ),
     }
-    tracker.result(figures, trained.step)
+    tracker.result(metrics, trained.step)
     for path in drawn.values():
         tracker.picture(path)
     return Report(
         weights=trained.weights,
         shards=shards.digest,
         samples=len(labels),
-        metrics=figures,
-        classes=confusion.per_class(shards.classes),
+        metrics=metrics,
+        classes=classes,
         pictures={name: str(path) for name, path in drawn.items()},
-    ).seal(layout.report)
+    )
+
+
+def _confusion_matrix(settings: RunSettings, confusion: Confusion, shards: Shards, layout: Layout) -> Path:
+    path = layout.folder / "confusion-matrix.png"
+    return charts.confusion_matrix(path, f"{settings.name}, {SPLIT}", confusion.counts, shards.classes)
+
+
+def _average_precisions(settings: RunSettings, classes: PerClass, layout: Layout) -> Path:
+    path = layout.folder / "average-precision.png"
+    return charts.average_precisions(path, f"{settings.name}, {SPLIT}", classes)
 
 
 def _attention_sheet(
@@ -72,57 +86,15 @@ def _attention_sheet(
     path: Path,
 ) -> Path:
     """Draw where the latents look in a few samples of the split, on this process's CPU."""
-    rows = attention.spread(reader.labels, attention.SAMPLES)
+    rows = attention.spread(first_labels(reader.labels), attention.SAMPLES)
     verdicts = [
         Verdict(
-            true=classifier.classes[reader.labels[row]],
+            true=caption(reader.labels[row], classifier.classes),
             predicted=classifier.classes[probabilities[row].argmax()],
             probability=float(probabilities[row].max()),
+            right=bears(reader.labels[row], int(probabilities[row].argmax())),
         )
         for row in rows
     ]
     looks = attention.looks(classifier, (reader.read([row])[0] for row in rows), settings.train)
     return attention_sheet(path, f"{settings.name}, {SPLIT}: where the latents looked", looks, verdicts)
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Counts [true class, predicted class]."""
-
-    counts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> "Confusion":
-        """Count every sample once."""
-        classes = probabilities.shape[1]
-        counts = np.zeros((classes, classes), np.int64)
-        np.add.at(counts, (labels, probabilities.argmax(1)), 1)
-        return cls(counts)
-
-    def per_class(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Precision, recall and samples of each class; 0 where nothing was predicted or there."""
-        right, true, predicted = self.counts.diagonal(), self.counts.sum(1), self.counts.sum(0)
-        return {
-            name: {
-                "precision": float(right[row] / max(predicted[row], 1)),
-                "recall": float(right[row] / max(true[row], 1)),
-                "samples": int(true[row]),
-            }
-            for row, name in enumerate(names)
-        }
-
-    def recall(self) -> float:
-        """Mean recall over the classes that have samples: accuracy as if all were equally frequent."""
-        there = self.counts.sum(1) > 0
-        return float((self.counts.diagonal()[there] / self.counts.sum(1)[there]).mean())
-
-
-def metrics(labels: NDArray[np.int64], probabilities: NDArray[np.float32], split: str) -> Mapping[str, float]:
-    """Accuracy, mean recall and cross entropy (nats) over all samples."""
-    own = probabilities[np.arange(len(labels)), labels]
-    confusion = Confusion.of(labels, probabilities)
-    return {
-        f"{split}/accuracy": float((probabilities.argmax(1) == labels).mean()),
-        f"{split}/recall": confusion.recall(),
-        f"{split}/loss": float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean()),
-    }

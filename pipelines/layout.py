@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.mistake import UserError
+from cluster.storage import absolute
 from pipelines.settings import RunSettings, as_params
 from preprocessing.settings import DataSettings
 
 FREE = (
-    "name", "workspace", "run_file", "cluster.", "tracking.", "data.raw", "data.shards",
-    "data.labels", "data.max_", "data.cache", "data.verify_content", "data.decoder_", "train.epochs",
-    "train.steps", "train.save_every", "train.evaluate_every", "model.attention", "train.recompute",
+    "name", "workspace", "checkpoints", "run_file", "cluster.", "tracking.", "gate.", "data.raw",
+    "data.shards", "data.labels", "data.max_", "data.cache", "data.verify_content", "data.decoder_",
+    "train.epochs", "train.steps", "train.save_every", "train.evaluate_every", "train.microbatch",
+    "model.attention", "train.recompute", "train.warm_start",
 )  # fmt: skip
 """Settings that may differ when a training goes on: they do not change what it has learnt so far (how it is
 computed changes rounding), or the digest of the shards answers for them."""
@@ -19,14 +22,33 @@ computed changes rounding), or the digest of the shards answers for them."""
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of one training. There is one folder per state of the shards: new data is a new training."""
+    """Paths of one training. There is one folder per state of the shards: new data is a new training.
+
+    A training that is begun anew on the same data gets the same name and a number; the newest counts.
+    """
 
     folder: Path
+    checkpoints: str
+    """Place of the checkpoints, a folder or a bucket's prefix."""
 
     @classmethod
     def of(cls, settings: RunSettings, digest: str) -> "Layout":
-        """The layout of the training on the shards with this digest."""
-        return cls(settings.root / "trainings" / digest[:12])
+        """The layout of the newest training on the shards with this digest."""
+        name = digest[:12]
+        number = _newest(settings.root / "trainings", name)
+        return cls.named(settings, f"{name}-{number}" if number > 1 else name)
+
+    @classmethod
+    def named(cls, settings: RunSettings, name: str) -> "Layout":
+        """The layout of the training whose folder has this name."""
+        folder = settings.root / "trainings" / name
+        place = f"{absolute(settings.checkpoints)}/{name}" if settings.checkpoints else str(folder)
+        return cls(folder, f"{place}/checkpoints")
+
+    def next(self) -> Path:
+        """The folder of a training that would be begun anew on the same data."""
+        name = self.folder.name.partition("-")[0]
+        return self.folder.with_name(f"{name}-{_newest(self.folder.parent, name) + 1}")
 
     @property
     def sharding(self) -> Path:
@@ -35,7 +57,7 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """Which MLflow run this is, and the settings that it began with."""
+        """Which MLflow run this is, once it is made, and the settings that the training began with."""
         return self.folder / "run.json"
 
     @property
@@ -44,9 +66,9 @@ class Layout:
         return self.folder / "contact-sheet.png"
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.folder / "checkpoints"
+    def fetched(self) -> Path:
+        """Copies of checkpoints that lie in a bucket."""
+        return self.folder / "fetched"
 
     @property
     def points(self) -> Path:
@@ -54,9 +76,29 @@ class Layout:
         return self.folder / "points.jsonl"
 
     @property
-    def refusal(self) -> Path:
-        """Why a rank refused to go on, for the process that started it."""
-        return self.folder / "refusal.txt"
+    def attempts(self) -> Path:
+        """Folder of what each attempt came to."""
+        return self.folder / "attempts"
+
+    @property
+    def journal(self) -> Path:
+        """All else that the tracker is told of this training, in order."""
+        return self.folder / "journal.jsonl"
+
+    @property
+    def told(self) -> Path:
+        """What of the journal and the points the tracker was told."""
+        return self.folder / "told.jsonl"
+
+    @property
+    def teller(self) -> Path:
+        """Locked by the process that tells the tracker, whose name is in it."""
+        return self.folder / "teller.lock"
+
+    @property
+    def warm_start(self) -> Path:
+        """The sealed `WarmStart`, beside the weights that the training began with."""
+        return self.folder / "warm-start" / "warm-start.json"
 
     @property
     def trained(self) -> Path:
@@ -73,10 +115,45 @@ class Layout:
         """The sealed `ModelVersion`."""
         return self.folder / "version.json"
 
+    @property
+    def promotion(self) -> Path:
+        """The sealed `Promotion`."""
+        return self.folder / "promotion.json"
+
+    @property
+    def gate_report(self) -> Path:
+        """The candidate beside the champion, as a page."""
+        return self.folder / "report.html"
+
+    @property
+    def champion(self) -> Path:
+        """Folder for the champion's weights while it is compared with."""
+        return self.folder / "champion"
+
+
+def _newest(trainings: Path, name: str) -> int:
+    """How often a training was begun on the same data."""
+    numbers = (one.name.partition("-")[2] for one in trainings.glob(f"{name}-*"))
+    return max((int(number) for number in numbers if number.isdigit()), default=1)
+
 
 def binding(settings: RunSettings) -> dict[str, str]:
     """The settings that a training cannot change once it began, under their dotted names."""
     return {name: value for name, value in as_params(settings).items() if not name.startswith(FREE)}
+
+
+def refuse_other(record: Mapping[str, Any], settings: RunSettings, digest: str, layout: Layout) -> None:
+    """Refuse a checkpoint that is not of this training.
+
+    Raises:
+        UserError: it was made with other settings, or on other shards.
+    """
+    refuse_change(record["settings"], settings, layout)
+    if record["shards"] != digest:
+        raise UserError(
+            f"The checkpoints in {layout.checkpoints} were made on the shards {record['shards'][:12]}, not "
+            f"on {digest[:12]}. Name another place with checkpoints."
+        )
 
 
 def refuse_change(began_with: Mapping[str, str], settings: RunSettings, layout: Layout) -> None:
@@ -95,8 +172,9 @@ def refuse_change(began_with: Mapping[str, str], settings: RunSettings, layout: 
             f"  {name}: began with {began_with.get(name, 'nothing')}, now {now.get(name, 'nothing')}"
             for name in differing
         )
+        places = [str(layout.folder)] + ([layout.checkpoints] if settings.checkpoints else [])
         raise UserError(
             f"The workspace {settings.workspace} holds a run with other settings:\n{rows}\n"
             f"Give these back, or name another --workspace (with --data.shards {settings.shards} it uses "
-            f"the same shards), or delete {layout.folder} to forget that run."
+            f"the same shards), or delete {' and '.join(places)} to forget that run."
         )

@@ -1,93 +1,112 @@
-"""Why each stage would run, and what cannot be done at all: found out in seconds, before Ray starts."""
+"""Why each stage would run, and what cannot be done at all: found out in seconds, before Ray starts.
+
+A stage's function gives the reason, which is empty where its artifact is up to date; what it relies on of the
+stages before is there.
+"""
 
 import json
+from dataclasses import asdict
 
 from cluster import session
 from cluster.mistake import UserError
 from cluster.storage import refuse_unwritable
-from pipelines import tracking
-from pipelines.artifacts import ModelVersion, Report, Trained
-from pipelines.layout import Layout, refuse_change
+from pipelines.layout import refuse_change
+from pipelines.made import Made
+from pipelines.past import earlier_data
 from pipelines.settings import RunSettings
+from pipelines.tracking.tracker import refuse_absent
 from preprocessing import job
-from preprocessing.shards import Shards
-
-Reasons = dict[str, str]
-"""Why each stage would run; empty where it is up to date."""
 
 
-def look_ahead(settings: RunSettings) -> Reasons:
-    """What `perceiver run` would do.
+def refuse_unreachable(settings: RunSettings) -> None:
+    """Find out whether all that a run needs can be reached and written.
 
     Raises:
-        UserError: something is in the way.
+        UserError: names what cannot.
     """
     refuse_unwritable(settings.workspace)
     refuse_unwritable(settings.shards)
+    if settings.checkpoints:
+        refuse_unwritable(settings.checkpoints)
     session.check(settings.cluster)
-    tracking.check(settings.tracking_uri)
-    survey, reason = job.check(settings.data, settings.shards)
-    if survey:
-        _refuse_batch(settings, survey.counts["train"])
-        refuse_no_test(survey.counts["test"])
-        refuse_model(settings)
-        later = "the shards come first"
-        return {"shard": reason, "train": later, "evaluate": later, "register": later}
-    shards = Shards.open(settings.shards)
-    layout = Layout.of(settings, shards.digest)
-    reasons: Reasons = {"shard": "", "train": why_train(settings, shards)}
-    trained = Trained.open(layout.trained)
-    if reasons["train"] or trained is None:
-        return {**reasons, "evaluate": "the training comes first", "register": "the training comes first"}
-    reasons["evaluate"] = why_evaluate(settings, shards, trained)
-    reasons["register"] = (
-        "the evaluation comes first" if reasons["evaluate"] else why_register(settings, trained, layout)
-    )
-    return reasons
+    refuse_absent(settings)
 
 
-def why_train(settings: RunSettings, shards: Shards) -> str:
+def why_shard(made: Made) -> str:
+    """Why the shards would be built, or built on; what can never be trained on is refused before."""
+    survey, reason = job.check(made.settings.data, made.settings.shards)
+    if survey is None:
+        return ""
+    _refuse_batch(made.settings, survey.counts["train"])
+    refuse_no_test(survey.counts["test"])
+    refuse_model(made.settings)
+    return reason
+
+
+def why_train(made: Made) -> str:
     """Why the training would run, or go on."""
+    from pipelines.training.checkpoints import Checkpoints
+
+    settings, shards, layout = made.settings, made.shards, made.layout
     _refuse_batch(settings, shards.counts["train"])
-    if shards.several:
-        raise UserError(
-            f"The samples in {shards.place} have several labels each, and training takes one a sample. "
-            f"Give data.labels a table with the column label instead of labels, and shard into another place."
-        )
-    layout = Layout.of(settings, shards.digest)
     if layout.run.exists():
         refuse_change(json.loads(layout.run.read_bytes())["settings"], settings, layout)
     refuse_model(settings)
     steps = settings.train.total(shards.counts["train"])
-    trained = Trained.open(layout.trained)
+    checkpoints, trained = Checkpoints.at(layout.checkpoints), made.trained
     if trained is None:
-        begun = any(layout.checkpoints.glob("step-*"))
-        return "it was interrupted" if begun else f"nothing is trained on these shards yet ({steps:,} steps)"
+        if checkpoints.sealed():
+            return "it was interrupted"
+        return f"nothing is trained on these shards yet ({steps:,} steps){earlier_data(made)}"
     if trained.step < steps:
         return f"step {trained.step:,} of {steps:,} is reached"
-    return "" if (layout.checkpoints / trained.checkpoint).is_dir() else f"its {trained.checkpoint} is gone"
+    return "" if checkpoints.holds(trained.checkpoint) else f"its {trained.checkpoint} is gone"
 
 
-def why_evaluate(settings: RunSettings, shards: Shards, trained: Trained) -> str:
+def why_evaluate(made: Made) -> str:
     """Why the evaluation would run."""
-    refuse_no_test(shards.counts["test"])
-    report = Report.open(Layout.of(settings, shards.digest).report)
-    if report is None:
+    refuse_no_test(made.shards.counts["test"])
+    report, trained = made.report, made.trained
+    if report is None or trained is None:
         return "these weights are not evaluated yet"
-    return "" if report.weights == trained.weights else "the weights are newer than the report"
+    if report.weights == trained.weights:
+        return ""
+    return f"the weights are newer than the report: {report.weights[:12]} there, {trained.weights[:12]} now"
 
 
-def why_register(settings: RunSettings, trained: Trained, layout: Layout) -> str:
+def why_register(made: Made) -> str:
     """Why the model would be registered."""
-    version = ModelVersion.open(layout.version)
-    if version is None:
+    version, trained, settings = made.version, made.trained, made.settings
+    if version is None or trained is None:
         return "the model is not registered yet"
     if version.weights != trained.weights:
-        return f"version {version.version} holds older weights"
+        held = f"{version.weights[:12]} there, {trained.weights[:12]} now"
+        return f"version {version.version} holds older weights: {held}"
     if version.model != settings.name:
-        return f"it is registered as {version.model}"
-    moved = version.alias != settings.tracking.alias
-    return f"alias {settings.tracking.alias} does not point to it yet" if moved else ""
+        return f"it is registered as {version.model}, name is {settings.name} now"
+    if version.alias != settings.tracking.alias:
+        return f"alias {settings.tracking.alias} does not point to it yet, {version.alias} does"
+    return ""
+
+
+def why_promote(made: Made) -> str:
+    """Why the version would be compared with the champion."""
+    promotion, version = made.promotion, made.version
+    if promotion is None or version is None:
+        return "the model is not compared with the champion yet"
+    if (promotion.model, promotion.version) != (version.model, version.version):
+        return f"version {version.version} is not compared with the champion yet"
+    # What passed, passed: only another alias is another question then.
+    asked = {
+        name: str(value)
+        for name, value in asdict(made.settings.gate).items()
+        if name == "champion" or not promotion.moved
+    }
+    return ", ".join(
+        f"gate.{name} is {value} now, it was {promotion.gate.get(name, 'not there')}"
+        for name, value in asked.items()
+        if promotion.gate.get(name) != value
+    )
 
 
 def refuse_no_test(samples: int) -> None:
@@ -104,7 +123,7 @@ def refuse_model(settings: RunSettings) -> None:
     import torch
 
     from perceiver.model import Perceiver
-    from pipelines.specs import specs
+    from pipelines.training.specs import specs
 
     try:
         with torch.device("meta"):
@@ -115,7 +134,7 @@ def refuse_model(settings: RunSettings) -> None:
 
 def _refuse_batch(settings: RunSettings, samples: int) -> None:
     """A batch that holds a sample twice is a mistake, and so is a rank without samples."""
-    batch, workers = settings.train.batch, settings.cluster.workers
+    batch, workers = settings.train.batch, settings.cluster.most
     if batch > samples:
         raise UserError(
             f"train.batch is {batch}, and the training split holds {samples} samples. "

@@ -1,9 +1,15 @@
-"""How far a stage is, on stderr: a bar on a terminal, plain lines elsewhere."""
+"""What a command says: how far a stage is, warnings and errors on stderr, the answer to a question on stdout.
 
+Progress is a bar on a terminal, plain lines elsewhere.
+"""
+
+import os
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 Advance = Callable[[int, int, str], None]
 """Called with what is done, the total, and a note such as the loss."""
@@ -12,6 +18,13 @@ Clock = Callable[[], float]
 """Seconds from any beginning."""
 
 PLAIN_SECONDS = 5.0
+RATE_SECONDS = 0.5
+"""What took less is done, and has no rate that means anything."""
+LEFT_SECONDS, LEFT_REPORTS = 5.0, 2
+"""The first samples wait for processes, compilers and caches: they alone do not tell how long it takes."""
+
+_answering = ContextVar("answering", default=False)
+"""Whether what this thread says is the answer that was asked for."""
 
 
 @contextmanager
@@ -35,42 +48,104 @@ def _bar(stage: str, clock: Clock) -> Generator[Advance]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(stage, total=None, pace="", note="")
-        begin: list[tuple[int, float]] = []
+        pace = _Pace(clock)
 
         def advance(done: int, total: int, note: str = "") -> None:
-            bar.update(task, completed=done, total=total, pace=_pace(begin, clock(), done, total), note=note)
+            bar.update(task, completed=done, total=total, pace=pace.words(done, total), note=note)
+            pace.reports += 1
 
         yield advance
 
 
 @contextmanager
 def _lines(stage: str, clock: Clock) -> Generator[Advance]:
-    begin: list[tuple[int, float]] = []
-    said_at = clock()
+    pace, said_at = _Pace(clock), clock()
 
     def advance(done: int, total: int, note: str = "") -> None:
         nonlocal said_at
-        pace = _pace(begin, clock(), done, total)
+        words = pace.words(done, total)
         if clock() - said_at < PLAIN_SECONDS and done < total:
             return
         said_at = clock()
-        say(", ".join(part for part in (f"{stage}: {done:,} of {total:,} samples", pace, note) if part))
+        pace.reports += 1
+        warn(", ".join(part for part in (f"{stage}: {done:,} of {total:,} samples", words, note) if part))
 
     yield advance
 
 
-def _pace(begin: list[tuple[int, float]], now: float, done: int, total: int) -> str:
+@dataclass
+class _Pace:
     """Samples a second since the first call, which may stand in the middle of a run, and the time left."""
-    if not begin:
-        begin.append((done, now))
-    first, since = begin[0]
-    if done == first or now == since:
-        return ""
-    rate = (done - first) / (now - since)
-    left = f", {(total - done) / rate:,.0f} s left" if done < total else ""
-    return f"{rate:,.0f} samples/s{left}"
+
+    clock: Clock
+    begin: tuple[int, float] | None = None
+    reports: int = 0
+    """How often the person was told."""
+
+    def words(self, done: int, total: int) -> str:
+        """As much of it as can be told by now."""
+        now = self.clock()
+        if self.begin is None:
+            self.begin = (done, now)
+        first, since = self.begin
+        if done == first or now - since < RATE_SECONDS:
+            return ""
+        rate = (done - first) / (now - since)
+        known = now - since >= LEFT_SECONDS and self.reports >= LEFT_REPORTS
+        left = f", {(total - done) / rate:,.0f} s left" if done < total and known else ""
+        return f"{rate:,.0f} samples/s{left}"
+
+
+class UnheardError(Exception):
+    """Whoever reads stdout has gone, as `head` does: what there is to say interests nobody any more."""
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal; stdout is kept for `--json`."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  the one place that prints
+    """One line for the person at the terminal: on stderr, or on stdout where it is the answer."""
+    if _answering.get():
+        tell(text)
+    else:
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """One line that is no part of an answer, on stderr."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  `warn` and `tell` are all that prints
+
+
+def tell(text: str) -> None:
+    """What was asked for, on stdout.
+
+    Raises:
+        UnheardError: nobody reads it.
+    """
+    with heard():
+        print(text)  # noqa: T201  `warn` and `tell` are all that prints
+
+
+@contextmanager
+def heard() -> Generator[None]:
+    """What is printed meanwhile reaches who reads stdout.
+
+    Raises:
+        UnheardError: nobody does.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        # What is left in the buffer would be tried again at the end, and complained of.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UnheardError from error
+
+
+@contextmanager
+def answering() -> Generator[None]:
+    """What is said meanwhile, by this thread, is the answer."""
+    before = _answering.set(True)
+    try:
+        yield
+    finally:
+        _answering.reset(before)

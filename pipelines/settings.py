@@ -3,22 +3,31 @@
 A run file is a saved command line: its keys become options, the user's options come behind them and win.
 """
 
+import dataclasses
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from cluster.mistake import UserError
 from cluster.settings import ClusterSettings
 from cluster.storage import absolute, local_path
-from perceiver.settings import PRESETS, ModelSettings, TrainSettings
+from perceiver.presets import PRESETS
+from perceiver.settings import ModelSettings
+from perceiver.train_settings import TrainSettings
+from pipelines.gate.settings import GateSettings
+from pipelines.run_file import table as run_file_table
 from preprocessing.settings import DataSettings
+
+Kind = TypeVar("Kind")
+
+ABOUT = "Settings of a run; those of the run file come first, options behind it win."
+CONFIG = (tyro.conf.FlagConversionOff,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +41,9 @@ class TrackingSettings:
     """Alias that the newly registered model version gets."""
     port: int = 5000
     """Port of `perceiver ui`."""
+    absent: Literal["refuse", "spool"] = "refuse"
+    """What a run does whose tracking server never answered yet: refuse to begin, for its address may be
+    misspelt, or train and tell it later. A server that answered once is never waited for."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.alias) or re.fullmatch(r"v\d+|latest", self.alias, re.IGNORECASE):
@@ -49,6 +61,8 @@ class RunSettings:
     """Experiment and registered model name."""
     workspace: str = "work"
     """Folder for everything that the run makes; one workspace holds one run."""
+    checkpoints: str = ""
+    """Folder or s3://bucket/prefix of the checkpoints; empty: in the workspace."""
     seed: int = 0
     """Seed of the weights, of the order of samples and of augmentation."""
     data: DataSettings
@@ -56,6 +70,7 @@ class RunSettings:
     train: TrainSettings = field(default_factory=TrainSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     run_file: tyro.conf.Suppress[str] = ""
     """The file that the settings were read from."""
 
@@ -64,6 +79,22 @@ class RunSettings:
             raise ValueError(
                 f"name is {self.name!r}: the registry takes no name with / : . % or quotes in it"
             )
+        if self.gate.champion == self.tracking.alias:
+            raise ValueError(
+                f"gate.champion and tracking.alias are both {self.tracking.alias!r}: a model would be "
+                f"champion before it is compared. Choose two"
+            )
+        if self.model.views > 1 and self.data.modalities == ("image",):
+            raise ValueError(
+                f"model.views is {self.model.views}, and an image is seen whole: all views would be "
+                f"the same. Set it to 1"
+            )
+        for way in ("mixup", "cutmix"):
+            if "mesh" in self.data.modalities and (alpha := getattr(self.train, way)):
+                raise ValueError(
+                    f"train.{way} is {alpha}, and half of one point cloud in another is no shape: "
+                    f"set it to 0, or leave mesh out of data.modalities"
+                )
 
     @property
     def root(self) -> Path:
@@ -79,7 +110,13 @@ class RunSettings:
         """The same settings with absolute places: workers run in other folders."""
         there = {name: absolute(place) for name in ("labels", "cache") if (place := getattr(self.data, name))}
         data = replace(self.data, raw=absolute(self.data.raw), shards=self.shards, **there)
-        return replace(self, workspace=str(self.root), data=data)
+        checkpoints = absolute(self.checkpoints) if self.checkpoints else ""
+        return replace(self, workspace=str(self.root), checkpoints=checkpoints, data=data)
+
+    @property
+    def most_at_once(self) -> int:
+        """Samples that a rank puts through the model at a time, at most: fewer ranks need no more memory."""
+        return self.train.microbatch or -(-self.train.batch // self.cluster.most)
 
     @property
     def tracking_uri(self) -> str:
@@ -91,26 +128,79 @@ def read(run_file: str, options: Sequence[str], prog: str = "perceiver") -> RunS
     """The settings in `run_file`, with `options` behind them.
 
     Raises:
-        UserError: there is no such run file, or it is not TOML.
-        SystemExit: with status 2 and an explanation on stderr, a key or a value is wrong.
+        UserError: there is no such run file, it is not TOML, or a key of it is no setting.
+        SystemExit: with status 2 and an explanation on stderr, an option or a value is wrong.
     """
-    saved = list(as_options(_toml(run_file)))
-    preset = PRESETS.get(_chosen([*saved, *options], "--model.preset"), {})
-    usual = ["--tracking.uri", os.environ.get("MLFLOW_TRACKING_URI", "")]
-    settings = parse([*usual, *as_options(preset), *saved, *options], prog=f"{prog} {run_file}")
+    settings = parse(command_line(run_file, options), prog=f"{prog} {run_file}")
     return replace(settings, run_file=run_file)
 
 
-def parse(arguments: Sequence[str], prog: str, description: str = "") -> RunSettings:
-    """Settings from a whole command line; `--help` among the arguments prints every setting and ends."""
-    return tyro.cli(
-        RunSettings,
-        args=list(arguments),
-        prog=prog,
-        description=description
-        or "Settings of a run; those of the run file come first, options behind it win.",
-        config=(tyro.conf.FlagConversionOff,),
+def read_with(
+    kind: type[Kind], run_file: str, options: Sequence[str], prog: str = "perceiver"
+) -> tuple[RunSettings, Kind]:
+    """The same, and the options of `kind` (a dataclass), which are a command's own and no settings.
+
+    Raises:
+        UserError: as `read` does.
+        SystemExit: as `read` does; a misspelt option gets the nearest of both.
+    """
+    found: Any = cli(_beside(kind), command_line(run_file, options), f"{prog} {run_file}", ABOUT)
+    return replace(found.settings, run_file=run_file), found.own
+
+
+def help_of(kind: type[Any] | None, prog: str, about: str) -> None:
+    """Print every setting, behind the options of `kind` where a command has its own, and end.
+
+    Raises:
+        SystemExit: with status 0.
+    """
+    cli(_beside(kind) if kind else RunSettings, ["--help"], prog, about, () if kind else CONFIG)
+
+
+def _beside(kind: type[Any]) -> type[Any]:
+    """The options of `kind` and all settings side by side."""
+    return dataclasses.make_dataclass(
+        "Both",
+        [
+            ("own", Annotated[kind, tyro.conf.arg(name="")]),
+            ("settings", Annotated[RunSettings, tyro.conf.arg(name=""), *CONFIG]),
+        ],
+        frozen=True,
+        kw_only=True,
     )
+
+
+def cli(
+    kind: type[Kind], arguments: Sequence[str], prog: str, about: str, config: Sequence[Any] = ()
+) -> Kind:
+    """What a command line says where settings are a part of it.
+
+    Raises:
+        UserError: two settings do not go together.
+        SystemExit: with status 2 and an explanation on stderr, a word is wrong.
+    """
+    try:
+        return tyro.cli(kind, args=list(arguments), prog=prog, description=about, config=config)
+    except ValueError as error:  # of a part without a prefix, which tyro takes for its own mistake
+        raise UserError(f"{prog}: {error}") from error
+
+
+def command_line(run_file: str, options: Sequence[str]) -> list[str]:
+    """The command line that is meant: what is usual, then a preset's, the run file's, and the person's.
+
+    Raises:
+        UserError: there is no such run file, it is not TOML, or a key of it is no setting.
+    """
+    known = [name for name in usual_params() if name != "run_file"]
+    saved = list(as_options(run_file_table(run_file, known)))
+    preset = PRESETS.get(_chosen([*saved, *options], "--model.preset"), {})
+    usual = ["--tracking.uri", os.environ.get("MLFLOW_TRACKING_URI", "")]
+    return [*usual, *as_options(preset), *saved, *options]
+
+
+def parse(arguments: Sequence[str], prog: str) -> RunSettings:
+    """Settings from a whole command line."""
+    return tyro.cli(RunSettings, args=list(arguments), prog=prog, description=ABOUT, config=CONFIG)
 
 
 def as_options(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -128,6 +218,12 @@ def as_options(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def as_params(settings: RunSettings) -> dict[str, str]:
     """Every setting under its dotted name, as text: what MLflow and `show` list."""
     return dict(_flatten(asdict(settings), ""))
+
+
+def usual_params() -> dict[str, str]:
+    """The same where nobody says anything; two have to be given, and are left empty."""
+    least = RunSettings(name="any", data=DataSettings(raw="any"))
+    return as_params(least) | {"name": "", "data.raw": ""}
 
 
 def _flatten(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -150,17 +246,3 @@ def _chosen(words: Sequence[str], option: str) -> str:
         if name == option:
             chosen = value if glued else following
     return chosen
-
-
-def _toml(run_file: str) -> dict[str, Any]:
-    path = Path(run_file)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"There is no run file {run_file}. Give the path of a TOML file; pipelines/runs/ has examples."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The run file {run_file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"The run file {run_file} is not TOML: {error}") from error

@@ -1,115 +1,159 @@
-"""The four stages: each takes the settings and the artifacts before it, and gives its own.
+"""Takes the stages in their order, as who holds the workspace's lease.
 
-A stage whose artifact is there, made from these inputs with these settings, gives that one.
+What is up to date is left, what fails for a while is tried again, and what a stage makes is sealed here.
 """
 
-import json
+import random
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 
+from cluster.mistake import AwayError, UserError
 from cluster.session import session
-from cluster.storage import write_whole
+from cluster.storage import folder
 from pipelines import outlook
-from pipelines.artifacts import ModelVersion, Report, Trained
-from pipelines.layout import Layout
-from pipelines.progress import progress, say
+from pipelines.artifacts import Trained
+from pipelines.course import WHOLE, Course
+from pipelines.lease import STALE_SECONDS, Lease, lease
+from pipelines.made import Made
+from pipelines.progress import say
 from pipelines.settings import RunSettings
-from pipelines.tracking import Tracker
-from preprocessing import job
-from preprocessing.shards import Shards
+from pipelines.stages import STAGES, Stage, Task, shard, tags
+from pipelines.stopping import LostError
+from pipelines.tracking.journal import RunRecord
+from pipelines.tracking.tracker import Tracker
+
+FIRST_PAUSE = 4.0
+"""Seconds, about, before a stage is tried again; each further pause is twice as long."""
+
+Reasons = dict[str, str]
+"""Why each stage would run; empty where it is up to date."""
 
 
-def run(settings: RunSettings) -> ModelVersion:
-    """Raw files to a registered model."""
-    shards, _ = shard(settings)
-    trained = train(settings, shards)
-    report = evaluate(settings, trained, shards)
-    return register(settings, trained, report, shards)
+@dataclass(frozen=True)
+class Work:
+    """The right to run stages in a workspace."""
+
+    settings: RunSettings
+    held: Lease
+    first_pause: float = FIRST_PAUSE
+    passed: list[str] = field(default_factory=list[str])
+    """Stages that were found up to date."""
+
+    def perform(self, stage: Stage, reason: str | None = None, *, forced: bool = False) -> bool:
+        """Run the stage if there is a reason; whether there was."""
+        made = Made(self.settings)
+        reason = stage.why(made) if reason is None else reason
+        forced = forced and not reason
+        if forced:
+            reason = f"it is asked for with --force{stage.anew(made) if stage.anew else ''}"
+        if not reason:
+            self.passed.append(stage.name)
+            say(f"{stage.name}: up to date, {stage.words(made)}")
+            return False
+        say(f"{stage.name}: {reason}")
+        self._try(stage, reason, forced)
+        say(f"{stage.name}: {stage.words(Made(self.settings))}")
+        return True
+
+    def _try(self, stage: Stage, reason: str, forced: bool) -> None:
+        """Again after a while, where the cause may go away by itself."""
+        retries = self.settings.cluster.stage_retries
+        for attempt in range(1, retries + 2):
+            task = Task(
+                settings=self.settings, made=Made(self.settings), held=self.held, reason=reason,
+                forced=forced, attempt=attempt, passed=tuple(self.passed),
+            )  # fmt: skip
+            try:
+                self._do(stage, task)
+                break
+            except (AwayError, LostError) as error:
+                self.held.check()
+                if attempt > retries:
+                    raise
+                pause = self.first_pause * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+                again = f"it is tried again in {pause:.0f} s ({attempt} of {retries})"
+                say(f"{stage.name}: {error}\n{stage.name}: {again}")
+                time.sleep(pause)
+
+    def _do(self, stage: Stage, task: Task) -> None:
+        if stage.make is None:
+            shard(task)
+            return
+        layout = task.made.layout
+        tracker = Tracker.open(self.settings, layout)
+        if stage.ready:
+            stage.ready(tracker)
+        with tracker.stage(stage.name, tags(task)):
+            artifact = stage.make(task, tracker)
+            self.held.check()
+            artifact.seal(stage.place(layout))
+        trained, run_id = Trained.open(layout.trained), RunRecord.read(layout.run).run_id
+        if trained and run_id not in (
+            "",
+            trained.run_id,
+        ):  # the tracker made the run after the training ended
+            self.held.check()
+            replace(trained, run_id=run_id).seal(layout.trained)
 
 
-def shard(settings: RunSettings) -> tuple[Shards, bool]:
-    """The shards of the raw files, and whether they were up to date."""
-    survey, reason = job.check(settings.data, settings.shards)
-    if survey is None:
-        shards = Shards.open(settings.shards)
-        say(f"shard: up to date, {_counts(shards)} in {settings.shards}")
-        return shards, True
-    say(f"shard: {reason}")
-    began = time.time()
-    with session(settings.cluster), progress("shard") as advance:
-        shards, _ = job.shard(settings.data, settings.shards, lambda done, total: advance(done, total, ""))
-    say(f"shard: {_counts(shards)} in {settings.shards}, from {shards.found:,} files")
-    if shards.quarantined:
-        say(f"shard: {shards.quarantined:,} are no samples; {settings.shards}/quarantine.parquet says why")
-    layout = Layout.of(settings, shards.digest)
-    layout.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(layout.sharding, json.dumps({"began": began, "ended": time.time()}).encode())
-    return shards, False
+@contextmanager
+def at_work(settings: RunSettings, stale_seconds: float = STALE_SECONDS) -> Generator[Work]:
+    """Nobody else works in the workspace meanwhile.
+
+    Raises:
+        HeldError: somebody else is at work there.
+        OvertakenError: somebody has taken over, as this process was taken for dead.
+    """
+    folder(settings.workspace)
+    what = f"the workflow in {settings.workspace}"
+    with lease(settings.root / "lease", what, stale_seconds) as held:
+        try:
+            yield Work(settings, held)
+        except (UserError, LostError):
+            held.check()  # whatever else it was, this is why
+            raise
 
 
-def train(settings: RunSettings, shards: Shards) -> Trained:
-    """The weights after the last step."""
-    layout = Layout.of(settings, shards.digest)
-    reason = outlook.why_train(settings, shards)
-    if not reason:
-        trained = _there(Trained.open(layout.trained))
-        say(f"train: up to date, step {trained.step:,}")
-        return trained
-    from pipelines.training import train as train_on_ray
-
-    say(f"train: {reason}")
-    tracker = Tracker.open(settings, layout)
-    with tracker.stage("train"), session(settings.cluster), progress("train") as advance:
-        trained = train_on_ray(settings, shards, tracker, advance)
-    say(f"train: step {trained.step:,}, {trained.samples_seen:,} samples seen, {trained.checkpoint} kept")
-    return trained
-
-
-def evaluate(settings: RunSettings, trained: Trained, shards: Shards) -> Report:
-    """Figures and pictures over the test split."""
-    layout = Layout.of(settings, shards.digest)
-    reason = outlook.why_evaluate(settings, shards, trained)
-    if not reason:
-        report = _there(Report.open(layout.report))
-        say(f"evaluate: up to date, {_figures(report.metrics)}")
-        return report
-    from pipelines.evaluating import evaluate as evaluate_on_ray
-
-    say(f"evaluate: {reason}")
-    tracker = Tracker.open(settings, layout)
-    with tracker.stage("evaluate"), session(settings.cluster), progress("evaluate") as advance:
-        report = evaluate_on_ray(settings, trained, shards, tracker, advance)
-    say(f"evaluate: {_figures(report.metrics)} over {report.samples:,} samples")
-    return report
+def run(settings: RunSettings, course: Course = WHOLE) -> tuple[str, ...]:
+    """Raw files to a registered model, or the part of it that is asked for; the stages that ran."""
+    reasons = look_ahead(settings)
+    course.refuse_unready(reasons)
+    stages = course.of(STAGES)
+    with at_work(settings) as work:
+        pending = course.force or any(reasons[stage.name] for stage in stages)
+        with session(settings.cluster) if pending else nullcontext():
+            # To find out why the raw files need sharding takes long where there are many.
+            known = {"shard": reasons["shard"]}
+            return tuple(
+                stage.name
+                for stage in stages
+                if work.perform(stage, known.get(stage.name), forced=stage.name in course.force)
+            )
 
 
-def register(settings: RunSettings, trained: Trained, report: Report, shards: Shards) -> ModelVersion:
-    """The registered model."""
-    layout = Layout.of(settings, shards.digest)
-    reason = outlook.why_register(settings, trained, layout)
-    if not reason:
-        version = _there(ModelVersion.open(layout.version))
-        say(f"register: up to date, {version.model} version {version.version}")
-        return version
-    from pipelines.registering import register as register_in_mlflow
-
-    say(f"register: {reason}")
-    tracker = Tracker.open(settings, layout)
-    with tracker.stage("register"):
-        version = register_in_mlflow(settings, trained, report, shards, tracker)
-    say(f"register: {version.model} version {version.version}, alias {version.alias}")
-    return version
+def only(settings: RunSettings, name: str) -> bool:
+    """One stage alone, whose inputs are there; whether it ran."""
+    with at_work(settings) as work:
+        return work.perform(stage_of(name))
 
 
-def _there(artifact: Any) -> Any:
-    assert artifact is not None  # the outlook has just opened it
-    return artifact
+def stage_of(name: str) -> Stage:
+    """The stage of this name."""
+    return next(stage for stage in STAGES if stage.name == name)
 
 
-def _counts(shards: Shards) -> str:
-    return ", ".join(f"{count:,} {split}" for split, count in shards.counts.items()) + " samples"
+def look_ahead(settings: RunSettings) -> Reasons:
+    """What `perceiver run` would do; nothing is made.
 
-
-def _figures(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    Raises:
+        UserError: something is in the way.
+    """
+    outlook.refuse_unreachable(settings)
+    made, reasons, later = Made(settings), Reasons(), ""
+    for stage in STAGES:
+        reasons[stage.name] = later or stage.why(made)
+        if reasons[stage.name] and not later:
+            later = f"the {stage.noun} comes first"
+    return reasons

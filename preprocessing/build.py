@@ -68,10 +68,11 @@ class Decoding:
     """How the files of one task become arrays."""
 
     def __init__(
-        self, settings: DataSettings, told: Mapping[str, Refused] = NOTHING, watch: Watch = lambda _: None
-    ) -> None:
+        self, settings: DataSettings, told: Mapping[str, Refused] = NOTHING, watch: Watch = lambda _: None,
+        files: Raw | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
-        self.raw: Raw = raw(settings.raw)
+        self.raw: Raw = files or raw(settings.raw)
         self.told = told
         self.watch = watch
 
@@ -93,14 +94,24 @@ class Decoding:
             UserError: it changed since.
         """
         try:
-            return self.raw.read(Entry(part.path, part.size, part.stamp), self.settings.max_bytes)
-        except MemoryError as error:
-            raise Refused("too_large", f"{part.size} bytes, more than there is memory for") from error
+            return self.read(part)
         except Changed:
             raise UserError(
                 f"{printable(f'{self.settings.raw}/{part.path}')} changed while it was read. "
                 f"Shard again when nothing writes to the raw files; finished shards are kept."
             ) from None
+
+    def read(self, part: Part) -> bytes:
+        """The file's content.
+
+        Raises:
+            Refused: it cannot be read.
+            Changed: it is another than the one that was listed.
+        """
+        try:
+            return self.raw.read(Entry(part.path, part.size, part.stamp), self.settings.max_bytes)
+        except MemoryError as error:
+            raise Refused("too_large", f"{part.size} bytes, more than there is memory for") from error
 
 
 def finished(home: Store, name: str, text: bytes, settings: DataSettings) -> dict[str, Any] | None:

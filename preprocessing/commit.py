@@ -6,7 +6,7 @@ version or the new one, and the old one can be opened for ever.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -46,6 +46,13 @@ from preprocessing.tables import publish_table, replace_table
 
 WRITERS = 8
 
+Check = Callable[[], None]
+"""Raises where whoever shards may write no more."""
+
+
+def unchecked() -> None:
+    """Whoever shards has nobody beside him."""
+
 
 def unfinished(home: Store, plan: Plan, settings: DataSettings) -> list[Planned]:
     """The shards that no attempt has finished; their part of the plan is written for the tasks."""
@@ -82,8 +89,10 @@ def note_again(home: Store, shards: Shards, done: Gathered) -> None:
     sweep(home, shards, set())
 
 
-def commit(home: Store, plan: Plan, past: Past, matched: Match, done: Gathered) -> Shards:
-    """Publish; from here on readers see this version."""
+def commit(
+    home: Store, plan: Plan, past: Past, matched: Match, done: Gathered, sealing: Check = unchecked
+) -> Shards:
+    """Publish, unless `sealing` objects at the last moment; from here on readers see this version."""
     before = kept_generations(home, past, matched)
     index = publish_table(home, INDEX, plan.generation, new_rows(home, plan), INDEX_COLUMNS)
     generations = before.generations
@@ -115,6 +124,7 @@ def commit(home: Store, plan: Plan, past: Past, matched: Match, done: Gathered) 
     manifest["digest"] = seal(manifest)
     replace_table(home, ledger_name(plan.generation), done.notes)
     refuse_overtaken(home, past.shards)
+    sealing()
     home.write(MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
     shards = Shards.of(home.place, manifest)
     sweep(home, shards, set())

@@ -107,7 +107,7 @@ def describe(shards: Shards) -> Description:
         place=shards.place, digest=shards.digest, parent=shards.parent, samples=shards.counts,
         classes={name: {split: labels[name, split] for split in SPLITS} for name in shards.classes},
         modalities={name: _stored(arrays[name]) for name in shards.modalities if arrays[name]},
-        generations=tuple(generations), quarantine=_reasons(shards.refused()), versions=_versions(shards),
+        generations=tuple(generations), quarantine=reasons(shards.refused()), versions=_versions(shards),
     )  # fmt: skip
 
 
@@ -166,7 +166,8 @@ def _stored(counted: Counter[tuple[str, Shape]]) -> Stored:
     )
 
 
-def _reasons(refused: pa.Table) -> tuple[Reason, ...]:
+def reasons(refused: pa.Table) -> tuple[Reason, ...]:
+    """What a quarantine holds, by reason, the most frequent first."""
     counted = refused.group_by("reason", use_threads=False).aggregate(
         [([], "count_all"), ("source", "first"), ("detail", "first")]
     )

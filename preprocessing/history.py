@@ -81,6 +81,15 @@ class Past:
         """[r]: whether it is in the index."""
         return self.notes["accepted"].to_numpy()
 
+    def gone(self, matched: "Match") -> list[str]:
+        """The sources of the samples of the index that are no longer there."""
+        if self.shards is None:
+            return []
+        left = (matched.sample(len(self.shard)) < 0) & self.accepted()
+        index = self.shards.index(["key", "source"])
+        keys = pa.array(self.keys()[left].tolist(), pa.string())
+        return index.filter(compute.is_in(index["key"], value_set=keys))["source"].to_pylist()
+
     def keys(self) -> NDArray[np.object_]:
         """[r]: the samples' keys."""
         return self.notes["key"].to_numpy()
@@ -113,6 +122,11 @@ class Match:
     """[n]: the sample's row of the ledger, -1 where it is new."""
     suspects: NDArray[np.int64]
     """Samples that have to be read before it is known whether they changed."""
+
+    @property
+    def unknown(self) -> NDArray[np.int64]:
+        """The samples that are no row of the ledger."""
+        return np.flatnonzero(self.row < 0)
 
     def changes(self, count: int) -> tuple[int, int]:
         """How many samples are no row of the ledger, and how many of its `count` rows are no sample."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.mistake import UserError
+from cluster.mistake import AwayError, UserError
 from cluster.storage import Store, absolute, store
 from preprocessing import commit as commits
 from preprocessing import labels as tables
@@ -36,6 +36,8 @@ Spread = Callable[[Task, list[str]], Iterable[dict[str, Any]]]
 """Does a task for each of these texts, in any order, anywhere."""
 
 HASHED_AT_ONCE = 256
+TOLD_APART = 100_000
+"""New and gone samples up to which those are found that only changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +61,14 @@ class Survey:
     def why(self) -> str:
         """Why the shards must be built, or built on; empty where they are up to date."""
         if self.past.shards is None:
-            return "no finished shards there"
+            return f"no finished shards there; the raw files make {self._found()}"
         suspects = len(self.matched.suspects)
-        unknown, left = self.matched.changes(len(self.past.shard))
         known = self.past.signed or not suspects
         facts = [
             (len(self.lost), "shards are missing or cut short"),
             (self.left, "files of an attempt that died are to be removed"),
             (suspects, "samples have to be read to tell whether they changed"),
-            (unknown if known else 0, "samples are new or changed"),
-            (left if known else 0, "samples are gone or changed"),
+            *(self._changes() if known else ()),
         ]
         said = [f"{count:,} {what}" for count, what in facts if count]
         if self.past.shards.unread != commits.unread(self.samples.refused):
@@ -77,18 +77,40 @@ class Survey:
             said.append("the label table gives several labels now, or one again")
         return ", ".join(said)
 
+    def _found(self) -> str:
+        splits = ", ".join(f"{split} {count:,}" for split, count in self.counts.items())
+        return f"{len(self.samples):,} samples of {len(self.samples.classes()):,} classes ({splits})"
 
-def shard(settings: DataSettings, place: str, progress: Progress) -> tuple[Shards, bool]:
+    def _changes(self) -> list[tuple[int, str]]:
+        """How many samples came, changed and went; together where it would take long to tell them apart."""
+        unknown, left = self.matched.changes(len(self.past.shard))
+        if not unknown or not left:
+            return [(unknown, "samples are new"), (left, "samples are gone")]
+        if max(unknown, left) > TOLD_APART:
+            return [(unknown, "samples are new or changed"), (left, "samples are gone or changed")]
+        there = {path for paths in self.samples.paths(self.matched.unknown) for path in paths}
+        changed = sum(source in there for source in self.past.gone(self.matched))
+        return [
+            (unknown - changed, "samples are new"),
+            (changed, "samples changed"),
+            (left - changed, "samples are gone"),
+        ]
+
+
+def shard(
+    settings: DataSettings, place: str, progress: Progress, sealing: commits.Check = commits.unchecked
+) -> tuple[Shards, bool]:
     """Build what is missing for the raw files as they are now, or find that nothing is (True).
 
-    Ray must be initialised by the caller. Shards that a dead attempt finished are kept.
+    Ray must be initialised by the caller. Shards that a dead attempt finished are kept. `sealing` is called
+    right before the manifest is written, and may raise: a bucket has no lock that keeps other writers out.
 
     Raises:
         UserError: as `check` does, or more files were refused than `settings.max_refused` allows.
     """
     with ThreadPoolExecutor(1) as pool:
         pool.submit(warm)
-        return shard_with(on_ray, settings, place, progress)
+        return shard_with(on_ray, settings, place, progress, sealing)
 
 
 def warm() -> None:
@@ -107,7 +129,13 @@ def rest(seconds: str) -> dict[str, Any]:
     return {}
 
 
-def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Progress) -> tuple[Shards, bool]:
+def shard_with(
+    spread: Spread,
+    settings: DataSettings,
+    place: str,
+    progress: Progress,
+    sealing: commits.Check = commits.unchecked,
+) -> tuple[Shards, bool]:
     """`shard`, with what does the tasks handed in."""
     refuse_nested(settings, place)
     home = store(place)
@@ -115,11 +143,16 @@ def shard_with(spread: Spread, settings: DataSettings, place: str, progress: Pro
         survey, _ = check(settings, place)
         if survey is None:
             return Shards.open(place), True
-        return build_on(spread, survey, settings, home, progress)
+        return build_on(spread, survey, settings, home, progress, sealing)
 
 
 def build_on(
-    spread: Spread, survey: Survey, settings: DataSettings, home: Store, progress: Progress
+    spread: Spread,
+    survey: Survey,
+    settings: DataSettings,
+    home: Store,
+    progress: Progress,
+    sealing: commits.Check,
 ) -> tuple[Shards, bool]:
     """Build what the survey found to be missing, and publish it."""
     past, samples = survey.past, survey.samples
@@ -134,10 +167,11 @@ def build_on(
         gathered = gather(home, planned, past, matched)
     judge(gathered, settings, home)
     if past.shards and same(gathered, samples, past, matched):
+        sealing()
         commits.note_again(home, past.shards, gathered)
         return past.shards, not planned.lost
     with undisturbed(home.place):
-        return commits.commit(home, planned, past, matched, gathered), False
+        return commits.commit(home, planned, past, matched, gathered, sealing), False
 
 
 def check(settings: DataSettings, place: str) -> tuple[Survey | None, str]:
@@ -238,13 +272,13 @@ def on_ray(task: Task, texts: list[str], rows_a_block: int = 1) -> Iterator[dict
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # Ray sets it when the dataset is made.
     for row in results.iter_rows():
         if row["mistake"]:
-            raise UserError(row["mistake"])
+            raise (AwayError if row["away"] else UserError)(row["mistake"])
         yield json.loads(row["result"])
 
 
 def do(row: dict[str, Any], task: Task) -> dict[str, Any]:
     """One row; a user's mistake is a result, as Ray keeps no exception's type."""
     try:
-        return {"result": json.dumps(task(row["text"])), "mistake": ""}
+        return {"result": json.dumps(task(row["text"])), "mistake": "", "away": False}
     except UserError as mistake:
-        return {"result": "", "mistake": str(mistake)}
+        return {"result": "", "mistake": str(mistake), "away": isinstance(mistake, AwayError)}

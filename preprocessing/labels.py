@@ -5,7 +5,6 @@ extension; `label`, or `labels` with several separated by `;` (in Parquet a list
 where it decides that; every other column is an extra that is kept with the sample.
 """
 
-import io
 import json
 import math
 import os
@@ -16,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
 from cluster.storage import is_bucket, local_path, store
+from preprocessing import table_bytes
 from preprocessing.columns import compute, rows
 from preprocessing.inventory import MODALITIES, ending
 from preprocessing.settings import SPLITS
@@ -99,10 +97,8 @@ def loaded(place: str) -> pa.Table:
     try:
         data = content(place)
         if data[:4] == b"PAR1":
-            return pq.read_table(io.BytesIO(data))
-        header = pyarrow.csv.open_csv(io.BytesIO(data)).schema.names
-        texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, TEXT))
-        return pyarrow.csv.read_csv(io.BytesIO(data), convert_options=texts)
+            return table_bytes.parquet(data)
+        return table_bytes.csv(data, TEXT)
     except FileNotFoundError:
         raise UserError(
             f"data.labels is {place}: there is no such file. Name a CSV or Parquet table with the columns "

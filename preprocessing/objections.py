@@ -17,6 +17,12 @@ from preprocessing.shards import Shards
 from preprocessing.tables import replace_table
 
 REFUSED = "refused.parquet"
+ALIKE = {
+    "train": "train", "training": "train", "trainset": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "testset": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
+"""What others call split folders, in small letters, and what they are called here."""
 
 
 def refuse_useless(samples: Samples, inventory: Inventory, settings: DataSettings) -> None:
@@ -38,10 +44,23 @@ def refuse_useless(samples: Samples, inventory: Inventory, settings: DataSetting
             f"{settings.raw} holds one class only, {samples.classes()[0]}: there is nothing to tell apart. "
             f"Each class needs a folder of its own: `[split/]class/file`, or a name in data.labels."
         )
+    if not settings.labels and not inventory.splits:
+        refuse_misnamed_splits(samples, settings)
     if not (samples.split == SPLITS.index("train")).any():
         raise UserError(
             f"{settings.raw} holds {', '.join(inventory.splits) or 'no'} folders and no sample to train on. "
             f"Put training files under train/class/."
+        )
+
+
+def refuse_misnamed_splits(samples: Samples, settings: DataSettings) -> None:
+    """Stop where all classes are called as split folders are elsewhere."""
+    classes = samples.classes()
+    if all(name.lower() in ALIKE for name in classes):
+        names = ", ".join(f"{name} to {ALIKE[name.lower()]}" for name in classes)
+        raise UserError(
+            f"{settings.raw} has the folders {', '.join(classes)}, which would be the classes. Split folders "
+            f"are called train, val and test: rename {names}, or name a table in data.labels."
         )
 
 
@@ -70,7 +89,7 @@ def refuse_other_settings(present: Shards, settings: DataSettings, place: str) -
                  for name in names]  # fmt: skip
         raise UserError(
             f"The shards in {place} were made with other settings:\n" + "\n".join(lines) + "\n"
-            "Set these back, name another place with data.shards, or delete that one."
+            "Set these back, name another --workspace (or data.shards), or delete that place."
         )
 
 

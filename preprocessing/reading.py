@@ -43,6 +43,12 @@ class Reader:
         return len(self._shard)
 
     @cached_property
+    def shard_sizes(self) -> NDArray[np.int64]:
+        """Samples of each shard, in the order of the rows; one whose rows lie apart counts for each part."""
+        begins = np.flatnonzero(np.diff(self._shard, prepend=-1))
+        return np.diff(begins, append=len(self._shard))
+
+    @cached_property
     def keys(self) -> list[str]:
         """Names of the samples, read from the index when they are asked for."""
         return self._texts("key")
@@ -51,6 +57,11 @@ class Reader:
     def sources(self) -> list[str]:
         """Where the samples came from, read from the index when asked for."""
         return self._texts("source")
+
+    @cached_property
+    def label_names(self) -> list[str]:
+        """The labels in words, as the index has them; several of a sample are separated by `;`."""
+        return self._texts("label")
 
     def read(self, rows: Rows) -> list[dict[str, NDArray[Any]]]:
         """The arrays of these rows by modality, each its own writable memory.

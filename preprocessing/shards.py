@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from cluster.folder import Folder
 from cluster.mistake import UserError
 from cluster.storage import Store, is_bucket, local_path, store
+from preprocessing import table_bytes
 from preprocessing.statistics import Sums
 
 FORMAT = 2
@@ -224,7 +225,7 @@ def rows(home: Store, name: str, columns: list[str] | None) -> pa.Table:
     """The rows of a Parquet file; a local one is not copied into memory first."""
     if isinstance(home, Folder):
         return pq.ParquetFile(home.home / name).read(columns)
-    return pq.ParquetFile(pa.BufferReader(home.read(name))).read(columns)
+    return table_bytes.parquet(home.read(name), columns)
 
 
 def existing(place: str) -> Store:

@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cluster.mistake import UserError
 from cluster.storage import Store
-from preprocessing import statistics
+from preprocessing import statistics, table_bytes
 from preprocessing.columns import compute
 from preprocessing.examining import Examined, Fault, Faults, examine
 from preprocessing.manifests import is_broken, manifests, names, removed
@@ -171,7 +170,7 @@ class _Version:
         if (sha256 := hashlib.sha256(data).hexdigest()) != part.sha256:
             faults.add(f"has the sha256 {sha256[:12]}, the manifest says {part.sha256[:12]}")
         try:
-            table = pq.ParquetFile(pa.BufferReader(data)).read()
+            table = table_bytes.parquet(data)
         except (pa.ArrowException, OSError) as error:
             faults.add(f"cannot be read: {error}")
             return None

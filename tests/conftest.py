@@ -8,15 +8,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import hypothesis
 import pytest
 from s3_server import ENVIRONMENT, Access, s3_server
-from small_runs import Command, draw_pictures
+from small_runs import MODEL, Command, draw_pictures
 
 from cluster.settings import ClusterSettings
-from perceiver.settings import ModelSettings, TrainSettings
+from perceiver.settings import ModelSettings
+from perceiver.train_settings import TrainSettings
 from pipelines.settings import RunSettings
 from preprocessing.job import shard_with
 from preprocessing.settings import DataSettings, ImageSettings
@@ -26,9 +26,21 @@ pytest.register_assert_rewrite("shard_cases")  # So that it says what differs.
 
 ROOT = Path(__file__).parent.parent
 
+# Two tests run at once on two cores, each with processes of its own. A thread that spins while it waits for
+# another (GNU OpenMP's way) keeps a core from whom it waits for: two of one training took 20 times as long
+# beside other work. And Ray's workers would give way to everybody (nice 15).
+# MLflow's server would start four processes.
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "RAY_worker_niceness": "0", "MLFLOW_WORKERS": "1"}
+
 # By default hypothesis fails an example that takes 0.2 s: on a busy machine any does.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first: pytest-xdist hands them out in this order."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture
@@ -70,16 +82,7 @@ modalities = ["image"]
 shard_size = 16
 val = 0.2
 test = 0.2
-[data.image]
-size = 8
-[model]
-latents = 4
-width = 16
-heads = 2
-blocks = 2
-layers = 1
-bands = 2
-[train]
+{MODEL}[train]
 steps = 12
 batch = 12
 rate = 3e-3
@@ -99,13 +102,18 @@ def ray_session() -> Iterator[None]:
 
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as scratch:
         ray.init(
-            num_cpus=2, include_dashboard=False, _temp_dir=scratch, log_to_driver=False, logging_level="ERROR"
+            "local",
+            num_cpus=2,
+            include_dashboard=False,
+            _temp_dir=scratch,
+            log_to_driver=False,
+            logging_level="ERROR",
         )
         yield
         ray.shutdown()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def perceiver() -> Command:
     """The command line in a process of its own, with wide lines."""
 
@@ -183,12 +191,4 @@ def s3_access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
 @pytest.fixture
 def bucket(s3_access: Access, monkeypatch: pytest.MonkeyPatch) -> str:
     """A new bucket's name, on a server that the usual variables point at."""
-    import boto3
-
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in s3_access.environment.items():
-        monkeypatch.setenv(name, value)
-    name = f"test-{uuid4().hex[:12]}"
-    boto3.client("s3").create_bucket(Bucket=name)
-    return name
+    return s3_access.new_bucket(monkeypatch)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from ports import free_port
+
 PIECE = 2**14
 
 
@@ -57,7 +59,7 @@ class FaultyWire:
     @contextmanager
     def open(self) -> Generator[int]:
         """The port to speak to, while it is open."""
-        self.door = listen(0)
+        self.door = listen(free_port())  # To come back to: nobody else takes it.
         self.port: int = self.door.getsockname()[1]
         threading.Thread(target=self.accept, args=(self.door,), daemon=True).start()
         try:

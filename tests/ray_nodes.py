@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
+from ports import free_port
+
 ROOT = Path(__file__).parent.parent
 MARK = "PERCEIVER_TEST_NODE"
 QUICK = {
@@ -84,8 +86,11 @@ class Cluster:
     """Third number of the nodes' addresses."""
     nodes: list[Node] = field(default_factory=list)
     """The head first; dead ones are left out."""
+    dashboard: bool = False
+    """Whether the head takes jobs."""
     started: int = 0
     port: int = 0
+    http: int = 0
     environment: dict[str, str] = field(
         default_factory=lambda: {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex * 2, "RAY_USAGE_STATS_ENABLED": "0",
@@ -107,6 +112,10 @@ class Cluster:
     def address(self) -> str:
         return f"{self.nodes[0].ip}:{self.port}"
 
+    @property
+    def job_server(self) -> str:
+        return f"http://{self.nodes[0].ip}:{self.http}"
+
     def add(self, cpus: int) -> Node:
         """Start a node, the head where there is none; it takes a while to join."""
         self.started += 1
@@ -116,29 +125,29 @@ class Cluster:
         words = [f"--node-ip-address={ip}", f"--num-cpus={cpus}", f"--temp-dir={scratch}", *self.ports(ip)]
         with (scratch / "start.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words, *self.role()],
+                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words, *self.role(ip)],
                 env={**os.environ, **self.environment, MARK: mark},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
         self.nodes.append(Node(mark, ip, process, scratch / "start.log"))
         return self.nodes[-1]
 
-    def role(self) -> list[str]:
+    def role(self, ip: str) -> list[str]:
         """The options that make a head, or join it."""
         if self.nodes:
             return [f"--address={self.address}"]
-        self.port = free_port("127.0.0.1")
-        client = free_port("127.0.0.1")
-        return ["--head", f"--port={self.port}", f"--ray-client-server-port={client}",
-                "--include-dashboard=false"]  # fmt: skip
+        self.port, client, self.http = free_port(), free_port(), free_port()
+        return ["--head", f"--port={self.port}", f"--ray-client-server-port={client}", "--no-monitor",
+                f"--include-dashboard={self.dashboard}", f"--dashboard-port={self.http}",
+                f"--dashboard-host={ip}"]  # fmt: skip
 
     def ports(self, ip: str) -> list[str]:
-        """Those that Ray would otherwise give to every node alike."""
+        """Those that Ray would otherwise give to every node alike, and no process that nothing here needs."""
         names = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
                  "runtime-env-agent-port")  # fmt: skip
         own = [f"--{name}={free_port(ip)}" for name in names]
         return [*own, "--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=100000000",
-                "--disable-usage-stats"]  # fmt: skip
+                "--disable-usage-stats", "--include-log-monitor=false"]  # fmt: skip
 
     def kill(self, node: Node) -> None:
         """Take a node away, with all that runs on it."""
@@ -156,11 +165,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster(workers: int) -> Iterator[Cluster]:
-    """A head and so many nodes of one CPU each; nothing of them is left in the end."""
+def cluster(workers: int, dashboard: bool = False, **more: str) -> Iterator[Cluster]:
+    """A head and so many nodes of one CPU each, with `more` environment; nothing is left in the end."""
     # Short, because the sockets in it must stay under 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="rn-", ignore_cleanup_errors=True) as folder:
-        made = Cluster(Path(folder), net=20 + os.getpid() % 200)
+    with own_net() as net, tempfile.TemporaryDirectory(prefix="rn-", ignore_cleanup_errors=True) as folder:
+        made = Cluster(Path(folder), net, dashboard=dashboard)
+        made.environment |= more
         try:
             head = made.add(0)
             wait_for(lambda: head.joined, head.log)
@@ -171,6 +181,19 @@ def cluster(workers: int) -> Iterator[Cluster]:
         finally:
             for node in reversed(made.nodes):
                 node.kill()
+
+
+@contextmanager
+def own_net() -> Iterator[int]:
+    """The third number of addresses that no other cluster here has: it holds one of them as long."""
+    with next(door for net in range(20, 220) if (door := listening(f"127.0.{net}.254"))) as door:
+        yield int(door.getsockname()[0].split(".")[2])
+
+
+def listening(ip: str) -> socket.socket | None:
+    """A socket that holds this address; None where another process does."""
+    with suppress(OSError):
+        return socket.create_server((ip, 19_999))
 
 
 def wait_for(joined: Callable[[], bool], log: Path) -> None:
@@ -201,9 +224,3 @@ def kill(pid: int) -> None:
     """SIGKILL, if it is still there."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def free_port(ip: str) -> int:
-    """A port of this address that nobody listens on."""
-    with socket.create_server((ip, 0)) as probe:
-        return probe.getsockname()[1]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
+from uuid import uuid4
+
+import pytest
+from ports import free_port
 
 ENVIRONMENT = Path(__file__).parent.parent / ".venv" / "s3"
 START_SECONDS = 60
@@ -111,6 +114,18 @@ class Access:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
 
+    def new_bucket(self, patch: pytest.MonkeyPatch) -> str:
+        """The name of a new bucket; the usual variables point at this server from now on."""
+        import boto3
+
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in self.environment.items():
+            patch.setenv(name, value)
+        bucket = f"test-{uuid4().hex[:12]}"
+        boto3.client("s3").create_bucket(Bucket=bucket)
+        return bucket
+
     def through(self, port: int) -> "Access":
         """The same by another port."""
         return replace(self, port=port)
@@ -178,10 +193,3 @@ def wait_for(port: int, running: list[subprocess.Popen[bytes]]) -> None:
         else:
             return
     raise RuntimeError(f"The S3 server does not start on port {port}: see the logs beside its settings.")
-
-
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

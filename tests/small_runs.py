@@ -11,6 +11,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+MODEL = """
+[data.image]
+size = 8
+[model]
+latents = 4
+width = 16
+heads = 2
+blocks = 2
+layers = 1
+bands = 2
+"""
+"""The part of a run file that all small runs share: tiny pictures, a tiny model."""
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -29,13 +41,14 @@ def draw_pictures(folder: Path, per_class: int = 24, classes: int = 3, seed: int
 
 def kill_tree(process: "subprocess.Popen[Any]") -> None:
     """SIGKILL a process with all its descendants: Ray's leave the process group, so that would miss them."""
-    for pid in [*_descendants(process.pid), process.pid]:
+    for pid in [*descendants(process.pid), process.pid]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

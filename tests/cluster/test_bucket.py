@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from faulty_wire import FINE, SLOW_DOWN, Fault, FaultyWire, refusal
-from s3_server import Access, free_port
+from ports import free_port
+from s3_server import Access
 
 from cluster.body import StaleError
 from cluster.bucket import Bucket
@@ -266,6 +267,29 @@ def test_a_server_without_conditional_puts_is_written_to_all_the_same(box: Bucke
     publish(box, "a", b"content")
 
     assert box.read("a") == b"content"
+
+
+def test_a_name_that_was_created_though_the_answer_was_lost_is_ours(box: Bucket, through: Wire) -> None:
+    wire = through(on("PUT", Fault(lose_answer=True), times=1))
+
+    assert box.create("a", b"ours")
+    assert wire.requests[1].startswith("PUT"), "it was asked twice"
+    assert not box.create("a", b"another's")
+
+
+def test_a_server_without_conditional_puts_creates_what_is_not_there(box: Bucket, through: Wire) -> None:
+    def knows_none(number: int, method: str, path: str) -> Fault:
+        return Fault(answer=refusal(501, "NotImplemented")) if method == "PUT" and number in refused else FINE
+
+    refused = {1}
+    wire = through(knows_none)
+
+    assert box.create("a", b"first")
+    assert [line.split()[0] for line in wire.requests] == ["PUT", "HEAD", "PUT", "HEAD"]
+    refused = {5}
+    assert not box.create("a", b"second")
+
+    assert box.read("a") == b"first"
 
 
 def in_parts(box: Bucket) -> Bucket:

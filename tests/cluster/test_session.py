@@ -1,18 +1,14 @@
 """Sessions: what is refused before Ray starts, and what is left behind."""
 
 import socket
+from typing import Any
 
 import pytest
+from ports import free_port
 
 from cluster.mistake import UserError
 from cluster.session import check, session
 from cluster.settings import ClusterSettings
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("address", ["head", "ray://head:10001", "head:port", ":6379"])
@@ -44,9 +40,11 @@ def test_a_session_inside_a_session_leaves_ray_running() -> None:
     assert ray.is_initialized()
 
 
-@pytest.mark.parametrize("broken", [{"workers": 0}, {"gpus_per_worker": 2}, {"retries": -1}])
-def test_settings_that_cannot_be_are_refused_by_name(broken: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "broken", [{"workers": (0,)}, {"workers": (3, 2)}, {"gpus_per_worker": 2}, {"retries": -1}]
+)
+def test_settings_that_cannot_be_are_refused_by_name(broken: dict[str, Any]) -> None:
     name = next(iter(broken)).replace("_", "-")
 
     with pytest.raises(ValueError, match=f"cluster.{name}"):
-        ClusterSettings(**broken)  # pyright: ignore[reportArgumentType]
+        ClusterSettings(**broken)

@@ -31,7 +31,9 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_bucket_is_refused_where_a_folder_is_needed() -> None:
-    with pytest.raises(UserError, match=r"has to be a folder(.|\n)*Raw files and shards may lie on s3://"):
+    with pytest.raises(
+        UserError, match=r"has to be a folder(.|\n)*Raw files, shards and checkpoints may lie on s3://"
+    ):
         local_path("s3://bucket/prefix")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.mistake import UserError
-from cluster.storage import Draft, Store, store
+from cluster.storage import Draft, Store, store, untouched
 
 NAMES = [
     "plain.tar",
@@ -215,6 +215,68 @@ def test_of_many_writers_of_one_name_one_has_it_whole(box: Store) -> None:
 
     assert box.read("name") in versions
     assert [one.name for one in box.list()] == ["name"]
+
+
+def test_a_name_is_created_once_and_keeps_its_first_content(box: Store) -> None:
+    assert box.create("deep/name", b"first")
+    assert not box.create("deep/name", b"second")
+    assert not box.create("deep/name", b"third, and longer")
+
+    assert contents(box) == {"deep/name": b"first"}
+
+    box.remove("deep/name")
+
+    assert box.create("deep/name", b"second")
+
+
+def test_at_least_one_of_many_creates_a_name_and_its_content_stays(box: Store) -> None:
+    versions = [bytes([number]) * 100 for number in range(8)]
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda data: box.create("name", data), versions))
+
+    winners = [data for data, first in zip(versions, won, strict=True) if first]
+    assert box.read("name") in winners
+    # On the server of the tests several may win a bucket's name.
+    assert len(winners) == 1 or box.place.startswith("s3:")
+
+
+def test_what_lies_in_a_folder_is_a_store_of_its_own(box: Store) -> None:
+    box.write("a/b/c", b"1")
+    box.write("ab", b"2")
+
+    box.below("a").write("d", b"3")
+
+    assert contents(box) == {"a/b/c": b"1", "ab": b"2", "a/d": b"3"}
+    assert contents(box.below("a")) == {"b/c": b"1", "d": b"3"}
+    assert contents(box.below("a").below("b")) == contents(box.below("a/b")) == {"c": b"1"}
+    assert box.below("a").place == f"{box.place}/a"
+
+
+def test_looking_makes_nothing_and_the_first_content_makes_the_place(place: str) -> None:
+    box = untouched(place)
+
+    box.sweep()
+    assert contents(box) == {}
+    assert box.size("name") == -1
+    assert place.startswith("s3:") or not Path(place).exists()
+
+    publish(box.below("first"), "name", b"1")
+    box.below("second").create("name", b"2")
+
+    assert contents(box) == {"first/name": b"1", "second/name": b"2"}
+
+
+def test_a_place_is_taken_away_only_when_it_is_empty(box: Store) -> None:
+    box.write("a/name", b"1")
+
+    box.below("a").remove_place()
+    assert contents(box) == {"a/name": b"1"}
+
+    box.remove("a/name")
+    for _ in range(2):
+        box.below("a").remove_place()
+    assert box.place.startswith("s3:") or not Path(box.place, "a").exists()
 
 
 def test_a_store_works_in_another_process_and_in_its_copy(box: Store) -> None:

@@ -18,11 +18,13 @@ def test_a_model_rebuilt_from_json_answers_bit_for_bit_the_same(
 ) -> None:
     model = build(*names)
     samples = [{**sample, "audio": sample["mel"]} for sample in samples]
+    model.labels = "several"
 
     again = rebuild(json.loads(json.dumps(describe(model))))
     again.load_state_dict(model.state_dict())
 
     assert again.settings == model.settings
     assert again.specs == model.specs
+    assert (again.classes, again.labels) == (5, "several")
     batch = model.collate(samples, None)
     assert torch.equal(again(batch), model(batch))

@@ -11,7 +11,7 @@ import torch
 from perceiver.dropping import dropped
 from perceiver.model import Perceiver, present
 from perceiver.segment import Raw, Segment
-from perceiver.settings import AudioAugmentation, PixelAugmentation, TrainSettings
+from perceiver.train_settings import AudioAugmentation, PixelAugmentation, TrainSettings
 
 Build = Callable[..., Perceiver]
 Samples = list[dict[str, np.ndarray[Any, np.dtype[Any]]]]

@@ -15,7 +15,7 @@ from perceiver.image import ImageInput
 from perceiver.inputs import INPUTS, Spec, build_input
 from perceiver.mesh import MeshInput, MeshSpec
 from perceiver.segment import Geometry, Raw
-from perceiver.settings import AudioAugmentation, MeshAugmentation, PixelAugmentation, TrainSettings
+from perceiver.train_settings import AudioAugmentation, MeshAugmentation, PixelAugmentation, TrainSettings
 from perceiver.video import VideoInput
 from perceiver.windows import windows
 

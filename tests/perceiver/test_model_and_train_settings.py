@@ -9,18 +9,9 @@ from typing import Any
 
 import pytest
 
-from perceiver.settings import (
-    PRESETS,
-    AudioAugmentation,
-    AudioTokens,
-    ImageTokens,
-    MeshAugmentation,
-    MeshTokens,
-    ModelSettings,
-    PixelAugmentation,
-    TrainSettings,
-    VideoTokens,
-)
+from perceiver.presets import PRESETS
+from perceiver.settings import AudioTokens, ImageTokens, MeshTokens, ModelSettings, VideoTokens
+from perceiver.train_settings import AudioAugmentation, MeshAugmentation, PixelAugmentation, TrainSettings
 
 REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
     (
@@ -39,6 +30,8 @@ REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
     (PixelAugmentation, {"flip": 1.5}, r"flip \(1.5\) is a share"),
     (PixelAugmentation, {"area": 0.0}, "must keep something"),
     (PixelAugmentation, {"shift": -1}, r"shift \(-1\)"),
+    (PixelAugmentation, {"operations": -1}, r"operations \(-1\)"),
+    (PixelAugmentation, {"magnitude": 11.0}, r"magnitude \(11.0\) is not between 0 and 10"),
     (AudioAugmentation, {"time_masks": -1}, r"train.audio.time-masks \(-1\)"),
     (AudioAugmentation, {"time_share": 2.0}, r"time-share \(2.0\)"),
     (MeshAugmentation, {"turn": 200.0}, "between 0 and 180"),
@@ -50,6 +43,8 @@ REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
     (TrainSettings, {"ema": 1.0}, r"train.ema \(1.0\) must be below 1"),
     (TrainSettings, {"save_every": -1}, r"train.save-every \(-1\)"),
     (TrainSettings, {"weight_decay": -1.0}, r"train.weight-decay \(-1.0\) is negative"),
+    (TrainSettings, {"mixup": -0.1}, r"train.mixup \(-0.1\) is negative"),
+    (TrainSettings, {"cutmix": -1.0}, r"train.cutmix \(-1.0\) is negative"),
     (TrainSettings, {"milestones": (0.9, 0.2)}, "rising numbers between 0 and 1"),
 ]
 

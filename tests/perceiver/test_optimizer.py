@@ -5,9 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from perceiver.image import ImageSpec
 from perceiver.model import Perceiver
 from perceiver.optimizer import build_optimizer
-from perceiver.settings import TrainSettings
+from perceiver.settings import ModelSettings
+from perceiver.train_settings import TrainSettings
 
 
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
@@ -43,3 +45,17 @@ def test_lamb_changes_a_matrix_in_proportion_to_its_own_size() -> None:
 
     changes = [(m.weight - b).norm().item() for m, b in zip((small, large), before, strict=True)]
     assert changes[1] / changes[0] == pytest.approx(10, rel=0.001)
+
+
+def test_lamb_starts_a_head_that_is_0_at_small_weights_and_adamw_leaves_it(small: ModelSettings) -> None:
+    spec = ImageSpec.of(small, height=8, width=8, mean=(65.0,) * 3, std=(40.0,) * 3)
+    first, second = (Perceiver(small, {"image": spec}, 4) for _ in range(2))
+    others = [p.detach().clone() for name, p in second.named_parameters() if name != "head.weight"]
+
+    build_optimizer(first, TrainSettings(optimizer="adamw"))
+    build_optimizer(second, TrainSettings(optimizer="lamb"))
+
+    assert not first.head.weight.any()
+    assert 0.01 < second.head.weight.std() < 0.03
+    after = [p for name, p in second.named_parameters() if name != "head.weight"]
+    assert all(torch.equal(one, other) for one, other in zip(others, after, strict=True))

@@ -1,18 +1,24 @@
 """Augmentation of pictures."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
-from perceiver.pixels import augmented
-from perceiver.settings import PixelAugmentation
+from perceiver.pixels import augmented, crop_sides
+from perceiver.train_settings import PixelAugmentation
 
 EVERY = {
     "area": PixelAugmentation(area=0.3),
     "shift": PixelAugmentation(shift=2),
     "flip": PixelAugmentation(flip=0.5),
     "colour": PixelAugmentation(brightness=0.5, contrast=0.5, saturation=0.5),
+    "operations": PixelAugmentation(operations=3),
     "erase": PixelAugmentation(erase=0.7),
-    "all": PixelAugmentation(area=0.5, shift=1, flip=0.5, brightness=0.2, saturation=0.2, erase=0.5),
+    "all": PixelAugmentation(
+        area=0.5, shift=1, flip=0.5, brightness=0.2, saturation=0.2, erase=0.5, operations=1
+    ),
 }
 
 
@@ -96,3 +102,33 @@ def test_a_crop_of_a_ramp_is_a_gentler_ramp() -> None:
     assert slopes.max() <= 1.001
     assert slopes.min() >= 0.5 * (3 / 4) ** 0.5 - 1e-3
     assert slopes[:, 0].std() > 0.05
+
+
+def inception(random: np.random.Generator, area: float, height: int, width: int) -> tuple[float, float]:
+    """Width and height in pixels, as the reference implementations draw them."""
+    for _ in range(10):
+        wanted = random.uniform(area, 1) * height * width
+        aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        sides = math.sqrt(wanted * aspect), math.sqrt(wanted / aspect)
+        if sides[0] <= width and sides[1] <= height:
+            return sides
+    return min(width, height * 4 / 3), min(height, width * 4 / 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (20, 50), (48, 40)])
+@pytest.mark.parametrize("area", [0.08, 0.7])
+def test_crops_are_distributed_as_inceptions(area: float, height: int, width: int) -> None:
+    random = np.random.default_rng(0)
+    theirs = np.array([inception(random, area, height, width) for _ in range(20_000)])
+
+    ours = crop_sides(torch.arange(20_000) * 7919, area, height / width).numpy() * (width, height)
+
+    for of in (lambda s: s.prod(1) / height / width, lambda s: np.log(s[:, 0] / s[:, 1])):
+        marks = np.linspace(0.02, 0.98, 13)
+        np.testing.assert_allclose(np.quantile(of(ours), marks), np.quantile(of(theirs), marks), atol=0.02)
+
+
+def test_a_crop_that_never_fits_is_the_largest_of_the_nearest_shape() -> None:
+    sides = crop_sides(torch.arange(50), 0.99, 5.0)  # at most 0.267 of this area has a shape of 3:4
+
+    torch.testing.assert_close(sides, torch.tensor([[1.0, 4 / 15]]).expand(50, 2))

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from perceiver.schedule import rate_factor
-from perceiver.settings import TrainSettings
+from perceiver.train_settings import TrainSettings
 
 
 def test_cosine_climbs_peaks_and_falls_to_zero() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,16 +11,44 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from perceiver.image import ImageSpec
+from perceiver.loss import OBJECTIVES, loss_sum
 from perceiver.model import Perceiver
 from perceiver.optimizer import build_optimizer
 from perceiver.schedule import rate_factor
 from perceiver.segment import Raw
-from perceiver.settings import ImageTokens, ModelSettings, TrainSettings
-from perceiver.step import Average, loss_sum, step
+from perceiver.settings import ImageTokens, ModelSettings
+from perceiver.step import Average, clipped, score, update
+from perceiver.train_settings import TrainSettings
 
 Samples = list[dict[str, np.ndarray[Any, np.dtype[Any]]]]
 PLAIN = TrainSettings(clip=0.0, label_smoothing=0.1)
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1])
+
+
+class Stepped(NamedTuple):
+    loss: torch.Tensor
+    correct: torch.Tensor
+    norm: torch.Tensor
+
+
+def step(  # noqa: PLR0913
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, Raw],
+    labels: torch.Tensor,
+    settings: TrainSettings,
+    *,
+    rate: float,
+    share: float,
+    factor: float = 1.0,
+) -> Stepped:
+    """Learn from one slice, in one part, and change the weights."""
+    optimizer.zero_grad()
+    scored = score(model, batch, labels, settings, OBJECTIVES["one"])
+    (scored.loss * share * factor).backward()
+    norm = clipped(model.parameters(), settings.clip, factor)
+    update(optimizer, rate)
+    return Stepped(scored.loss.detach(), scored.correct, norm)
 
 
 @pytest.fixture
@@ -77,6 +105,21 @@ def test_clipping_bounds_the_change_and_the_rate_scales_it(model: Perceiver, sam
     assert (after - before).norm().item() == pytest.approx(0.03, rel=1e-2)
 
 
+def test_the_loss_scale_is_taken_out_before_the_norm_and_the_bound(
+    build: Callable[..., Perceiver], samples: Samples
+) -> None:
+    settings, told, after = replace(PLAIN, clip=0.01), [], []
+    for factor in (1.0, 1024.0):
+        torch.manual_seed(0)
+        model = build("image")
+        batch, optimizer = model.collate(samples, None), torch.optim.SGD(model.parameters())
+        told.append(step(model, optimizer, batch, LABELS, settings, rate=1.0, share=1 / 7, factor=factor))
+        after.append(torch.nn.utils.parameters_to_vector(model.parameters()).detach())
+
+    torch.testing.assert_close(told[0].norm, told[1].norm)
+    torch.testing.assert_close(after[0], after[1])
+
+
 def test_logits_in_bfloat16_are_summed_up_in_float32() -> None:
     logits = torch.randn(300, 5).bfloat16()
     labels = torch.randint(0, 5, (300,))
@@ -89,13 +132,13 @@ def test_precision_decides_the_format_of_the_products(model: Perceiver, samples:
     batch, formats = model.collate(samples, None), []
     model.head.register_forward_hook(lambda *call: formats.append(call[-1].dtype))
 
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "float16"):
         settings = TrainSettings(precision=precision)  # type: ignore[arg-type]
         told = step(model, build_optimizer(model, settings), batch, LABELS, settings, rate=0.01, share=1 / 7)
         assert told.loss.isfinite()
         assert told.norm > 0
 
-    assert formats == [torch.float32, torch.bfloat16]
+    assert formats == [torch.float32, torch.bfloat16, torch.float16]
 
 
 @pytest.fixture

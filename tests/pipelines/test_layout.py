@@ -1,6 +1,7 @@
 """A training goes on with the settings that it began with, or not at all."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_what_does_not_shape_the_weights_may_change(settings: RunSettings) -> No
         workspace="elsewhere",
         model=replace(settings.model, attention="streamed"),
         train=replace(settings.train, steps=99, save_every=1, evaluate_every=1, recompute=True),
-        cluster=replace(settings.cluster, workers=2),
+        cluster=replace(settings.cluster, workers=(2,)),
         data=replace(settings.data, raw="moved", max_refused=0.5),
     )
 
@@ -43,6 +44,40 @@ def test_a_training_from_before_a_setting_was_there_goes_on_with_its_default(set
 
     with pytest.raises(UserError, match=r"model\.mlp: began with gelu, now geglu"):
         refuse_change(began_with, replace(settings, model=replace(settings.model, mlp="geglu")), layout)
+
+
+def test_checkpoints_lie_in_the_workspace_or_below_the_place_that_is_named(settings: RunSettings) -> None:
+    digest = "0123456789abcdef"
+    layouts = {
+        place: Layout.of(replace(settings, checkpoints=place), digest)
+        for place in ("", "here", "/there/", "s3://bucket", "s3://bucket/prefix/")
+    }
+
+    assert {place: layout.checkpoints for place, layout in layouts.items()} == {
+        "": f"{settings.workspace}/trainings/0123456789ab/checkpoints",
+        "here": f"{Path.cwd()}/here/0123456789ab/checkpoints",
+        "/there/": "/there/0123456789ab/checkpoints",
+        "s3://bucket": "s3://bucket/0123456789ab/checkpoints",
+        "s3://bucket/prefix/": "s3://bucket/prefix/0123456789ab/checkpoints",
+    }
+    assert len({layout.folder for layout in layouts.values()}) == 1
+
+
+def test_checkpoints_may_move_and_workers_in_other_folders_find_them(settings: RunSettings) -> None:
+    moved = replace(settings, checkpoints="here")
+
+    refuse_change(binding(settings), moved, Layout.of(moved, "0123456789abcdef"))
+
+    assert moved.placed().checkpoints == str(Path.cwd() / "here")
+    assert settings.placed().checkpoints == ""
+
+
+def test_who_refuses_a_change_names_the_checkpoints_elsewhere_too(settings: RunSettings) -> None:
+    moved = replace(settings, checkpoints="s3://bucket/prefix", seed=7)
+    layout = Layout.of(moved, "0123456789abcdef")
+
+    with pytest.raises(UserError, match=f"delete {layout.folder} and {layout.checkpoints} to forget"):
+        refuse_change(binding(settings), moved, layout)
 
 
 def test_other_data_is_another_training(settings: RunSettings) -> None:

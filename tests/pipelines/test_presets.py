@@ -8,7 +8,7 @@ import torch
 from perceiver.flops import flops
 from perceiver.model import Perceiver
 from pipelines.settings import read
-from pipelines.specs import specs
+from pipelines.training.specs import specs
 
 RUNS = Path(__file__).parents[2] / "pipelines" / "runs"
 
@@ -57,6 +57,22 @@ def test_the_imagenet_run_file_costs_what_table_7_says() -> None:
     model = built("imagenet")
 
     assert flops(model.settings, model.positions, model.channels) / 1e9 == pytest.approx(707.2, abs=0.05)
+
+
+def test_imagenet_is_trained_as_in_the_paper() -> None:
+    train = read(str(RUNS / "imagenet.toml"), []).train
+
+    assert (train.optimizer, train.rate, train.schedule, train.epochs) == ("lamb", 0.004, "step", 120)
+    assert [round(120 * share) for share in train.milestones] == [84, 102, 114]
+    assert (train.image.area, train.image.operations, train.image.magnitude) == (0.08, 2, 9.0)
+
+
+def test_audioset_has_several_labels_from_a_table_and_16_clips_that_vote() -> None:
+    settings = read(str(RUNS / "audioset.toml"), [])
+
+    assert settings.data.labels.endswith(".csv")
+    assert settings.model.views == 16
+    assert settings.train.video.area < 1
 
 
 def test_the_video_of_three_in_ten_audioset_samples_is_dropped() -> None:

@@ -107,6 +107,22 @@ def test_a_deleted_file_leaves_the_index_and_its_bytes_stay(raw: Path, place: Pa
     assert second.statistics == counted(second)
 
 
+def test_the_reader_counts_the_samples_of_each_shard_that_are_still_there(raw: Path, place: Path) -> None:
+    sharded(settings(raw), place)
+    for name in ("003.png", "004.png", "011.png"):
+        (raw / "cat" / name).unlink()
+    pictures(raw, 3, folders=("owl", "emu"))
+
+    shards, _ = sharded(settings(raw), place)
+
+    reader, index = Reader(shards, "train"), shards.index(["split", "shard"])
+    here = [one["shard"] for one in index.to_pylist() if one["split"] == "train"]
+    left = {tar.name: tar.samples - tar.removed for tar in shards.tars if tar.name.startswith("train")}
+    assert list(left) == list(dict.fromkeys(here))
+    assert reader.shard_sizes.tolist() == [*left.values()]
+    assert reader.shard_sizes.sum() == len(reader)
+
+
 def test_a_changed_file_is_a_new_sample_in_a_new_shard(raw: Path, place: Path) -> None:
     first, _ = sharded(settings(raw), place)
     before = tars(place)

@@ -177,6 +177,8 @@ def test_nothing_to_train_on_stops_even_a_run_that_never_stops(tmp_path: Path) -
         ([], "holds no file"),
         (["cat"], "one class only, cat"),
         (["test/cat", "test/dog"], "no sample to train on"),
+        (["training/cat", "training/dog", "testing/cat"], "rename testing to test, training to train"),
+        (["Train/cat", "Test/dog"], r"folders Test, Train, .* rename Test to test, Train to train"),
     ],
 )
 def test_a_raw_folder_that_cannot_be_used_is_refused(
@@ -189,6 +191,15 @@ def test_a_raw_folder_that_cannot_be_used_is_refused(
 
     with pytest.raises(UserError, match=message):
         check(settings(raw), str(tmp_path / "shards"))
+
+
+def test_a_class_may_be_called_as_a_split_is_elsewhere(tmp_path: Path) -> None:
+    raw = pictures(tmp_path / "raw", 5, ["dev", "prod"])
+
+    survey, _ = check(settings(raw), str(tmp_path / "shards"))
+
+    assert survey
+    assert survey.samples.classes() == ("dev", "prod")
 
 
 def test_a_folder_without_the_modality_says_what_is_there(tmp_path: Path) -> None:

@@ -177,11 +177,12 @@ def test_a_job_killed_at_any_moment_ends_with_the_same_bytes_and_leaves_nothing(
 
 
 BUILD = """
-import sys
+import sys, time
 from pathlib import Path
 sys.path[:0] = [sys.argv[3], str(Path(sys.argv[3]).parents[1])]
 import making
 from preprocessing.job import shard_with
 asked = making.settings(Path("of"), raw=sys.argv[1], val=0.2, test=0.2)
-shard_with(map, asked, sys.argv[2], lambda done, total: print(done, flush=True))
+# It never commits: however fast it is, the kill comes before.
+shard_with(map, asked, sys.argv[2], lambda done, total: print(done, flush=True), lambda: time.sleep(600))
 """

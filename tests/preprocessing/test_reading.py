@@ -62,6 +62,7 @@ def test_the_reader_gives_the_samples_of_all_generations_in_the_order_of_the_ind
     read = reader.read(range(len(reader)))
 
     assert len(reader) == len(samples) == 35
+    assert reader.shard_sizes.tolist() == [10, 10, 10, 5]
     assert [shards.classes[label] for label in reader.labels] == [one.label for one in samples]
     assert (reader.labels.dtype, reader.labels.shape) == (np.int64, (35,))
     for found, one in zip(read, samples, strict=True):
@@ -112,6 +113,8 @@ def test_arrays_without_a_byte_and_batches_without_a_row_are_read_too(shards: Sh
 
 def test_a_split_without_samples_is_a_reader_without_rows(shards: Shards) -> None:
     reader = Reader(shards, "test")
+
+    assert reader.shard_sizes.tolist() == []
 
     assert len(reader) == len(reader.labels) == len(reader.keys) == 0
 

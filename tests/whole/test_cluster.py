@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from small_runs import Command, kill_tree
 
 pytestmark = [pytest.mark.whole, pytest.mark.ray]
@@ -24,7 +24,7 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex * 2}
 @pytest.fixture
 def head() -> Iterator[str]:
     """The address of a Ray head with two CPUs, in processes of its own."""
-    port, client_port = free_ports(2)
+    port, client_port = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         options = {
             "--port": port, "--ray-client-server-port": client_port, "--num-cpus": 2, "--temp-dir": folder,
@@ -40,33 +40,23 @@ def head() -> Iterator[str]:
             "--disable-usage-stats",
         ]
         command += [f"{name}={value}" for name, value in options.items()]
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **TOKEN}
-        )
+        log = Path(folder) / "start.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **TOKEN})
         try:
-            wait_for(port, process)
+            wait_for_start(log, process)
             yield f"127.0.0.1:{port}"
         finally:
             kill_tree(process)
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(480):
-        assert process.poll() is None, "the Ray head ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.25)
-    time.sleep(10)  # the port answers before the node has joined
+def wait_for_start(log: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Return when the node has joined: the head's port answers before."""
+    until = time.monotonic() + 120
+    while "Ray runtime started" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
 
 
 def test_a_run_on_a_cluster_leaves_it_running(head: str, perceiver: Command, run_file: Path) -> None:

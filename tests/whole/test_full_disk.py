@@ -1,15 +1,14 @@
 """A full disk stops sharding with a word to the user and breaks nothing; with room it goes on from there."""
 
-import os
 import random
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from shard_cases import alone, contents, draw
+from small_disk import free, small_disk, used
 
 from cluster.mistake import UserError
 
@@ -22,15 +21,8 @@ BLOCK = 4096
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "perceiver-test", str(place)]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no small disk can be mounted here: {error}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk(tmp_path / "disk") as place:
+        yield place
 
 
 def test_a_full_disk_stops_the_run_by_name_and_with_room_it_ends_with_the_same_bytes(
@@ -70,15 +62,3 @@ def refusal(raw: Path, place: Path) -> str:
     except UserError as mistake:
         return str(mistake)
     return ""
-
-
-def used(disk: Path) -> int:
-    """Bytes."""
-    found = os.statvfs(disk)
-    return (found.f_blocks - found.f_bfree) * found.f_frsize
-
-
-def free(disk: Path) -> int:
-    """Bytes."""
-    found = os.statvfs(disk)
-    return found.f_bfree * found.f_frsize

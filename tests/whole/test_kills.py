@@ -11,10 +11,11 @@ import mlflow
 import pytest
 from small_runs import Command, kill_tree
 
-from pipelines import checkpoints
 from pipelines.layout import Layout
-from pipelines.loop import loop
 from pipelines.settings import RunSettings, read
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.loop import loop
+from pipelines.training.outside import Outside
 from preprocessing.shards import Shards
 
 pytestmark = [
@@ -29,7 +30,7 @@ def kill_once_saved(command: list[str], folder: Path) -> None:
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 180
-        while not any(folder.glob("step-*")):
+        while not any(folder.glob("step-*/state.json")):
             assert process.poll() is None, process.stderr and process.stderr.read()
             assert time.monotonic() < until, "no checkpoint came"
             time.sleep(0.02)
@@ -46,17 +47,18 @@ def test_a_training_killed_outright_ends_with_the_same_bytes_and_one_whole_curve
     layout = Layout.of(settings, shards.digest)
     command = [sys.executable, "-m", "pipelines", "train", str(run_file), *options]
 
-    kill_once_saved(command, layout.checkpoints)
-    reached = max(int(path.name.split("-")[1]) for path in layout.checkpoints.glob("step-*"))
+    kill_once_saved(command, Path(layout.checkpoints))
+    checkpoints = Checkpoints.at(layout.checkpoints)
+    reached = int(checkpoints.sealed()[0].split("-")[1])
     again = perceiver("train", run_file, *options, "--json")
 
     assert 0 < reached < 200, "the kill came in between"
     assert "it was interrupted" in again.stderr
     undisturbed = read(str(run_file), [*options, "--workspace", str(tmp_path / "undisturbed")])
     undisturbed = replace(undisturbed, data=replace(undisturbed.data, shards=settings.shards))
-    loop(undisturbed, lambda point: None)
-    expected, _ = checkpoints.newest(Layout.of(undisturbed, shards.digest).checkpoints)
-    found, _ = checkpoints.newest(layout.checkpoints)
+    loop(undisturbed, shards.digest, Outside(publish=lambda point: None))
+    expected, _ = Checkpoints.at(Layout.of(undisturbed, shards.digest).checkpoints).newest()
+    found, _ = checkpoints.newest()
     assert expected is not None
     assert found is not None
     assert found.weights == expected.weights

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 import trimesh
 from PIL import Image
-from small_runs import Command
+from small_runs import MODEL, Command
 
 from pipelines.artifacts import Trained
-from pipelines.classifier import DESCRIPTION, WEIGHTS, Classifier
 from pipelines.layout import Layout
+from pipelines.models.classifier import DESCRIPTION, WEIGHTS, Classifier
 from pipelines.settings import read
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
@@ -32,8 +32,6 @@ raw = "{raw}"
 modalities = ["image", "audio", "mesh"]
 val = 0.2
 test = 0.3
-[data.image]
-size = 8
 [data.audio]
 rate = 8000
 seconds = 0.25
@@ -42,14 +40,7 @@ form = "raw"
 stored = 128
 points = 32
 normals = true
-[model]
-latents = 4
-width = 16
-heads = 2
-blocks = 2
-layers = 1
-bands = 2
-views = 2
+{model}views = 2
 [train]
 steps = 40
 batch = 8
@@ -80,7 +71,7 @@ def make_things(folder: Path) -> Path:
 
 def test_three_modalities_make_one_registered_model(perceiver: Command, tmp_path: Path) -> None:
     run_file = tmp_path / "run.toml"
-    run_file.write_text(RUN.format(work=tmp_path / "work", raw=make_things(tmp_path / "raw")))
+    run_file.write_text(RUN.format(model=MODEL, work=tmp_path / "work", raw=make_things(tmp_path / "raw")))
 
     answer = json.loads(perceiver("run", run_file, "--json", "--data.max-refused", "0.1").stdout)
 
@@ -91,10 +82,13 @@ def test_three_modalities_make_one_registered_model(perceiver: Command, tmp_path
     layout = Layout.of(settings, shards.digest)
     trained = Trained.open(layout.trained)
     assert trained is not None
-    folder = layout.checkpoints / trained.checkpoint
+    folder = Path(layout.checkpoints, trained.checkpoint)
     samples = Reader(shards, "test").read([0])
     expected = Classifier.load(folder / DESCRIPTION, folder / WEIGHTS).probabilities(samples)
     mlflow.set_tracking_uri(settings.tracking_uri)
     model = mlflow.pyfunc.load_model("models:/things@candidate")
-    found = model.predict({name: array[None] for name, array in samples[0].items()})
-    assert np.array(found["probabilities"].tolist()) == pytest.approx(expected, abs=1e-6)
+    arrays = {name: array[None] for name, array in samples[0].items()}
+    (row,) = model.predict(arrays, params={"all": True}).to_dict(orient="records")
+    assert row["refused"] is None
+    assert [*row["probabilities"]] == [*shards.classes]
+    assert np.array([[*row["probabilities"].values()]]) == pytest.approx(expected, abs=1e-6)

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +11,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from ports import free_port
+
+from pipelines.settings import read
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -20,8 +21,8 @@ README = (ROOT / "README.md").read_text()
 pytestmark = pytest.mark.whole
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 def environment() -> dict[str, str]:
@@ -52,7 +53,18 @@ def test_every_shipped_run_file_is_in_the_table() -> None:
         assert f"`{path.name}`" in README
 
 
+def test_the_run_file_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "birds.toml"
+    (text,) = blocks("toml")
+    path.write_text(text)
+
+    settings = read(str(path), [])
+
+    assert (settings.name, settings.data.image.size, settings.model.image.patch) == ("birds", 64, 4)
+
+
 @pytest.mark.ray
+@pytest.mark.long
 def test_the_commands_in_their_order_end_with_a_model_of_the_promised_accuracy(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "pipelines" / "runs", tmp_path / "pipelines" / "runs")
     (commands,) = blocks("sh")
@@ -73,7 +85,7 @@ def test_the_commands_in_their_order_end_with_a_model_of_the_promised_accuracy(t
     assert accuracies
     assert min(accuracies) >= 0.95
 
-    for code in blocks("python"):
+    for code in [*blocks("python"), *blocks("python", (ROOT / "docs" / "model.md").read_text())]:
         done = subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,
@@ -85,21 +97,18 @@ def test_the_commands_in_their_order_end_with_a_model_of_the_promised_accuracy(t
         assert done.returncode == 0, done.stderr
         assert done.stdout
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [*ui.split(), "--tracking.port", str(port)],
-        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert server.stderr is not None
-        link = re.search(r"http://\S+", server.stderr.readline())
-        assert link is not None
+        link = next(found for line in server.stderr if (found := re.search(r"http://\S+", line)))
         assert f":{port}/#/experiments/1/runs/" in link[0]
         assert _answers(f"http://127.0.0.1:{port}/health")
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        server.terminate()  # what it has started ends with it
         server.wait()
         server.stderr.close()
 

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from small_runs import Command, draw_pictures
+from small_runs import MODEL, Command, draw_pictures
 
 from pipelines.artifacts import Report, Trained
-from pipelines.classifier import DESCRIPTION, WEIGHTS, Classifier
 from pipelines.layout import Layout
+from pipelines.models.classifier import DESCRIPTION, WEIGHTS, Classifier
 from pipelines.settings import RunSettings, read
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
@@ -35,16 +35,7 @@ raw = "{raw}"
 shard_size = 16
 val = 0.2
 test = 0.2
-[data.image]
-size = 8
-[model]
-latents = 4
-width = 16
-heads = 2
-blocks = 2
-layers = 1
-bands = 2
-[train]
+{model}[train]
 steps = 60
 batch = 12
 rate = 3e-3
@@ -83,7 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     raw = draw_pictures(folder / "raw", per_class=30)
     (raw / "column-0" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     run_file = folder / "run.toml"
-    run_file.write_text(RUN.format(work=folder / "work", raw=raw))
+    run_file.write_text(RUN.format(work=folder / "work", raw=raw, model=MODEL))
     command = [sys.executable, "-m", "pipelines", "run", str(run_file), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -92,7 +83,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def test_stdout_is_one_json_object_with_the_promised_keys(finished: Finished) -> None:
     assert finished.stdout.count("\n") == 1
-    assert set(finished.answer) == {"model", "version", "alias", "metrics", "run_id", "tracking_uri"}
+    assert set(finished.answer) == {
+        "model", "version", "alias", "metrics", "run_id", "tracking_uri", "promoted", "champion", "reason",
+        "ran",
+    }  # fmt: skip
     assert finished.answer["model"] == "columns"
     assert finished.answer["version"] == 1
 
@@ -141,7 +135,7 @@ def test_the_run_in_mlflow_holds_settings_curves_pictures_and_the_data(finished:
     assert losses[-1] == 60
     files = {file.path for file in finished.client.list_artifacts(run.info.run_id)}
     pictures = ("learning-curve.png", "confusion-matrix.png", "attention-sheet.png", "contact-sheet.png")
-    assert {"run.toml", *pictures} <= files
+    assert {"run.toml", "report.html", *pictures} <= files
     (data,) = run.inputs.dataset_inputs
     assert finished.shards.digest.startswith(data.dataset.digest)
     assert json.loads(data.dataset.profile)["train"] == finished.shards.counts["train"]
@@ -154,7 +148,7 @@ def test_the_stages_are_nested_runs_with_their_seconds(finished: Finished) -> No
         [experiment], f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time ASC"]
     )
 
-    assert [run.info.run_name for run in nested] == ["shard", "train", "evaluate", "register"]
+    assert [run.info.run_name for run in nested] == ["shard", "train", "evaluate", "register", "promote"]
     assert all(run.data.metrics["seconds"] > 0 for run in nested)
     assert {run.info.status for run in nested} == {"FINISHED"}
 
@@ -168,9 +162,9 @@ def test_the_registered_model_loads_without_pickle_and_without_the_repository_an
 import sys, numpy as np, mlflow
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/columns@candidate")
-answers = model.predict({"image": np.load("images.npy")})
+answers = model.predict({"image": np.load("images.npy")}, params={"all": True})
 print(sys.modules["perceiver"].__file__)
-np.save("answers.npy", np.array(answers["probabilities"].tolist()))
+np.save("answers.npy", np.array([list(one.values()) for one in answers["probabilities"]]))
 np.save("classes.npy", np.array(answers["class"].tolist()))
 """
     done = subprocess.run(
@@ -180,7 +174,7 @@ np.save("classes.npy", np.array(answers["class"].tolist()))
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
-    folder = finished.layout.checkpoints / finished.trained.checkpoint
+    folder = Path(finished.layout.checkpoints, finished.trained.checkpoint)
     classifier = Classifier.load(folder / DESCRIPTION, folder / WEIGHTS)
     expected = classifier.probabilities(samples)
     assert np.load(tmp_path / "answers.npy") == pytest.approx(expected, abs=1e-6)
@@ -196,6 +190,17 @@ def test_the_model_version_tells_its_origin(finished: Finished) -> None:
     assert version.tags["weights"] == finished.trained.weights
 
 
+def test_too_few_test_samples_make_no_champion_and_say_so(finished: Finished) -> None:
+    version = finished.client.get_model_version_by_alias("columns", "candidate")
+
+    assert (finished.answer["promoted"], finished.answer["champion"]) == (False, False)
+    few = f"{finished.shards.counts['test']} test samples are fewer than gate.samples (100)"
+    assert finished.answer["reason"].startswith(few)
+    assert version.tags["gate.reason"] == finished.answer["reason"]
+    assert "champion" not in finished.client.get_registered_model("columns").aliases
+    assert f"promote: columns version 1 is not made champion: {few}" in finished.stderr
+
+
 def test_the_report_counts_every_test_sample_once(finished: Finished) -> None:
     report = Report.open(finished.layout.report)
 
@@ -207,8 +212,8 @@ def test_the_report_counts_every_test_sample_once(finished: Finished) -> None:
 def test_a_second_run_does_nothing_and_says_so(finished: Finished, perceiver: Command) -> None:
     again = perceiver("run", finished.run_file, "--json")
 
-    assert json.loads(again.stdout) == finished.answer
-    for stage in ("shard", "train", "evaluate", "register"):
+    assert json.loads(again.stdout) == {**finished.answer, "ran": []}
+    for stage in ("shard", "train", "evaluate", "register", "promote"):
         assert f"{stage}: up to date" in again.stderr
 
 
@@ -237,8 +242,8 @@ def test_show_tells_what_is_done_and_what_more_steps_would_do(finished: Finished
     done = perceiver("show", finished.run_file)
     more = perceiver("show", finished.run_file, "--train.steps", "80", "--json")
 
-    assert done.stderr.count("up to date") == 4
-    assert "train.batch = 12" in done.stderr
+    assert done.stdout.count("up to date") == 5
+    assert "train.batch = 12" in done.stdout
     assert json.loads(more.stdout)["stages"]["train"] == "step 60 of 80 is reached"
 
 

@@ -1,4 +1,4 @@
-"""Raw files and shards in a bucket: a whole run, the commands that read shards, and mistakes on the way."""
+"""Raw files, shards and checkpoints in a bucket: a whole run, commands that read shards, and mistakes."""
 
 import json
 import os
@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from s3_server import Access, free_port
+from ports import free_port
+from s3_server import Access
 from small_runs import Command
 
 from cluster.storage import store
 from pipelines.settings import RunSettings
+from pipelines.training.checkpoints import Checkpoints
 from preprocessing.job import shard_with
 from preprocessing.shards import Shards
 
@@ -50,7 +52,7 @@ def nobody(s3_access: Access, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("nobody")
-def test_a_run_takes_its_raw_files_from_a_bucket_and_trains_from_shards_there(
+def test_a_run_takes_its_raw_files_from_a_bucket_and_keeps_shards_and_checkpoints_there(
     perceiver: Command, run_file: Path, places: list[str], settings: RunSettings, bucket: str
 ) -> None:
     copies = run_file.parent / "copies"
@@ -58,17 +60,21 @@ def test_a_run_takes_its_raw_files_from_a_bucket_and_trains_from_shards_there(
     with ThreadPoolExecutor(8) as pool:
         for path in Path(settings.data.raw).rglob("*.png"):
             pool.submit(raw.write, path.relative_to(settings.data.raw).as_posix(), path.read_bytes())
-    places = [*places, "--data.cache", str(copies)]
+    places = [*places, "--data.cache", str(copies), "--checkpoints", f"s3://{bucket}/trained/"]
 
     done = perceiver("run", run_file, *places, "--json")
     again = perceiver("run", run_file, *places, "--json")
 
     assert json.loads(done.stdout)["version"] == 1
-    assert json.loads(again.stdout) == json.loads(done.stdout)
-    for stage in ("shard", "train", "evaluate", "register"):
+    assert json.loads(again.stdout) == {**json.loads(done.stdout), "ran": []}
+    for stage in ("shard", "train", "evaluate", "register", "promote"):
         assert f"{stage}: up to date" in again.stderr
     local, _ = shard_with(map, settings.data, settings.shards, lambda *_: None)
     assert Shards.open(f"s3://{bucket}/shards").digest == local.digest
+    checkpoints = Checkpoints.at(f"s3://{bucket}/trained/{local.digest[:12]}/checkpoints")
+    newest, torn = checkpoints.newest()
+    assert (newest and newest.step, torn) == (12, [])
+    assert not [*Path(settings.workspace).glob("trainings/*/checkpoints")]
     assert len([*copies.glob("*.tar")]) == sum(1 for _ in local.tars)
 
 
@@ -137,7 +143,7 @@ def test_a_server_that_is_away_is_told_when_the_patience_is_over(
 ) -> None:
     _, said = nobody[command].communicate(timeout=120)
 
-    assert nobody[command].returncode == 2, said
+    assert nobody[command].returncode == 1, said
     assert "has not answered for 45 s" in said
     assert "Is the server up, and is AWS_ENDPOINT_URL right?" in said
     assert "Traceback" not in said

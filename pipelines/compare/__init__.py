@@ -1,0 +1,1 @@
+"""`perceiver compare`: runs side by side."""

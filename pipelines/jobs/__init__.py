@@ -1,0 +1,1 @@
+"""`perceiver submit` and `perceiver jobs`: runs as jobs of a Ray cluster."""

@@ -1,0 +1,1 @@
+"""`perceiver manifests` and `perceiver lint`: the files of a cluster."""

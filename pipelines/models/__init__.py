@@ -1,0 +1,1 @@
+"""Trained weights as something that answers, is evaluated and is registered."""

@@ -1,0 +1,1 @@
+"""Pictures of data, of training and of what a model looked at."""

@@ -1,0 +1,1 @@
+"""`perceiver predict`: a registered model over any inputs."""

@@ -1,0 +1,1 @@
+"""`perceiver promote`, `rollback` and `lineage`: models of the registry."""

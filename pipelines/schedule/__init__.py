@@ -1,0 +1,1 @@
+"""`perceiver schedule`: runs that begin when their time has come."""

@@ -1,0 +1,1 @@
+"""`perceiver verify` and `perceiver inspect`: shards without a run."""
