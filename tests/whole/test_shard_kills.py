@@ -103,16 +103,18 @@ def test_a_driver_killed_at_any_moment_is_started_again_and_ends_with_the_same_b
     hit: Counter[str] = Counter()
     built: list[tuple[Case, Path]] = []
 
-    while hit.total() < KILLS:
+    while hit.total() < KILLS or not all(hit[aim] for aim in AIMS):
         run = begin(nodes, cases, tmp_path, built)
         for aim in AIMS:
-            if disturbed(run, aim, chance.uniform(0, longest[aim])):
+            killed = disturbed(run, aim, chance.uniform(0, longest[aim]))
+            if run.phase != aim:
+                longest[aim] /= 2  # It was faster than the undisturbed one was.
+            if killed:
                 hit[run.phase] += 1
                 run = Run(nodes, *built[-1])
         run.waited()
 
     sys.stdout.write(f"{dict(hit)} in {len(built)} places\n")
-    assert all(hit[phase] for phase in (START, BUILD, COMMIT))
     for case, place in built:
         assert_as_if_nothing_had_happened(case, place)
     assert_no_orphans(nodes)
