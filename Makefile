@@ -36,6 +36,7 @@ bench: .venv/tested  ## the figures of the README, measured again (hours)
 	$(BIN)/python -m benchmarks.order
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.pictures
+	$(BIN)/python -m benchmarks.predicting
 	$(BIN)/python -m benchmarks.real_data --seeds 3
 
 clean:  ## forget what the demo made; the virtual environment stays

@@ -106,7 +106,16 @@ def tell(settings: RunSettings) -> Answer:
 
 
 def ui(settings: RunSettings) -> Answer:
-    """Serve the MLflow UI until Ctrl-C."""
+    """Serve the MLflow UI until Ctrl-C.
+
+    Raises:
+        UserError: there is nothing to show, or it cannot be served.
+    """
+    if not settings.tracking.uri and not settings.root.is_dir():
+        raise UserError(
+            f"{settings.run_file} has no run in {settings.workspace} yet. First: perceiver run "
+            f"{settings.run_file}"
+        )
     link = _link(settings)
     if reach.is_server(settings.tracking_uri):
         say(f"The tracking server serves its own UI: {link}")

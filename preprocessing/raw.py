@@ -38,6 +38,10 @@ class Raw(Protocol):
         """Everything in it that is no folder, in any order."""
         ...
 
+    def named(self, path: str) -> Iterator[Entry]:
+        """The one thing at this path, if it is there; what else there is costs nothing."""
+        ...
+
     def read(self, entry: Entry, most: int) -> bytes:
         """The content.
 
@@ -86,6 +90,10 @@ class RawFolder:
                         fault = "" if item.is_file() else "no regular file: a pipe, a socket or a device"
                         yield Entry(path, found.st_size, stamp(found), fault)
 
+    def named(self, path: str) -> Iterator[Entry]:
+        found = (self.root / path).stat()
+        yield Entry(path, found.st_size, stamp(found))
+
     def read(self, entry: Entry, most: int) -> bytes:
         try:
             data = source.read(self.root / entry.path, most)
@@ -111,6 +119,13 @@ class RawBucket:
 
         for found in Bucket(self.place).list():
             yield Entry(found.name, found.size, found.stamp)
+
+    def named(self, path: str) -> Iterator[Entry]:
+        from cluster.bucket import Bucket
+
+        for found in Bucket(self.place).list(path):
+            if found.name == path:
+                yield Entry(path, found.size, found.stamp)
 
     def read(self, entry: Entry, most: int) -> bytes:
         from cluster.bucket import Bucket

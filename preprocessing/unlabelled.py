@@ -10,14 +10,15 @@ from preprocessing.samples import Samples
 from preprocessing.settings import SPLITS, DataSettings
 
 
-def unlabelled(settings: DataSettings) -> Samples:
-    """What there is to be seen in `settings.raw`; reads no file.
+def unlabelled(settings: DataSettings, one: str = "") -> Samples:
+    """What there is to be seen in `settings.raw`, or only the file at the path `one` below it; reads no file.
 
     Raises:
         OSError: a folder cannot be listed.
     """
+    files = raw(settings.raw)
     # As with a table of labels no class folders are asked for.
-    inventory = take(raw(settings.raw).entries(), settings.modalities, tabled=True)
+    inventory = take(files.named(one) if one else files.entries(), settings.modalities, tabled=True)
     gathering = Gathering(inventory, None, settings)
     for stem, members in grouped(inventory.files):
         gathering.add(stem, members)

@@ -27,8 +27,11 @@ class InMemory:
     contents: Contents
 
     def entries(self) -> Iterator[Entry]:
-        for path, data in self.contents.items():
-            yield Entry(path, len(data), 0)
+        for path in self.contents:
+            yield from self.named(path)
+
+    def named(self, path: str) -> Iterator[Entry]:
+        yield Entry(path, len(self.contents[path]), 0)
 
     def read(self, entry: Entry, most: int) -> bytes:
         data = self.contents[entry.path]

@@ -71,9 +71,9 @@ def running(workspace: Path) -> int:
     return found.pid if found.result == "running" else 0
 
 
-def over(workspace: Path) -> bool:
+def over(workspace: Path, name: str = "columns") -> bool:
     """Whether no run is under way; one is recorded as running before it has a process."""
-    return account(workspace).result != "running"
+    return account(workspace, name).result != "running"
 
 
 def sweep(clocks: list[ClockProcess], workspace: Path) -> None:

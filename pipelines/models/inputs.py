@@ -62,11 +62,13 @@ class RawFiles:
 
     settings: DataSettings
     """Those of the model's recipe, with the place of these files."""
+    one: str = ""
+    """Path below the place of the only file that is meant; empty: all are."""
     processes: int = 1
     """That decode at once for one reader."""
 
     def plan(self, batch: int) -> tuple[int, Iterator[str]]:
-        samples = unlabelled(self.settings)
+        samples = unlabelled(self.settings, self.one)
         order = in_order(samples)
         return len(order), self._texts(samples, order, batch)
 

@@ -23,6 +23,7 @@ from pipelines.tracking.mlflow_models import Fetched, fetch
 from pipelines.tracking.reference import Reference
 from pipelines.tracking.store_options import store_of
 from preprocessing.cache import Cache
+from preprocessing.inventory import modality_of
 from preprocessing.recipe import Recipe
 from preprocessing.settings import DataSettings
 from preprocessing.shards import MANIFEST, Shards, existing
@@ -42,15 +43,16 @@ def predict(options: PredictOptions) -> tuple[int, dict[str, Any]]:
         refuse_present(options.output)
     if options.explain:
         _refuse_unwritable(Path(options.explain))
-    place, are_shards = _place(options.input)
+    place, one, are_shards = _place(options.input)
     cluster = ClusterSettings(address=options.cluster.address)
     check_session(cluster)
     uri = store_of(options.tracking)
     with tempfile.TemporaryDirectory(prefix="perceiver-model-") as scratch:
         model = fetch(uri, reference, Path(scratch))
-        inputs = _split(model, place, options.split) if are_shards else _files(model, place, options)
+        inputs = _split(model, place, options.split) if are_shards else _files(model, place, one, options)
         count, texts = _plan(inputs, options)
-        say(f"predict: {model.name} version {model.version} on {count:,} inputs in {place}")
+        say(f"predict: {model.name} version {model.version} on {count:,} inputs in {place}"
+            f"{f': {one}' if one else ''}")  # fmt: skip
         with session(cluster), progress("predict") as advance, answer_file(options.output) as (written, file):
             share = Share(options.cluster.gpus, options.cluster.cpus_per_gpu)
             made = (model.files["description"], model.files["weights"])
@@ -70,19 +72,28 @@ def predict(options: PredictOptions) -> tuple[int, dict[str, Any]]:
     }  # fmt: skip
 
 
-def _place(text: str) -> tuple[str, bool]:
-    """Where the inputs lie, and whether they are shards.
+def _place(text: str) -> tuple[str, str, bool]:
+    """Where the inputs lie, the name of the only one that is meant, and whether they are shards.
 
     Raises:
         UserError: there is nothing of that name.
     """
     if text.endswith(".toml"):
-        return named(text).shards, True
-    if not is_bucket(text) and local_path(text).is_file():
-        raise UserError(f"INPUT is {text}, a file: name the folder that holds it, of which all are answered.")
+        return named(text).shards, "", True
+    place = absolute(text)
+    above, _, name = place.rpartition("/")
+    if _is_file(above, name):
+        return above, name, False
     if not is_bucket(text) and not local_path(text).is_dir():
-        raise UserError(f"INPUT is {text}: there is no such folder. Name one that holds files, or shards.")
-    return absolute(text), existing(text).size(MANIFEST) >= 0
+        raise UserError(f"INPUT is {text}: there is no such folder or file. Name one, or shards.")
+    return place, "", existing(place).size(MANIFEST) >= 0
+
+
+def _is_file(above: str, name: str) -> bool:
+    if is_bucket(above):
+        # A bucket is asked only for what is called like a file that could be answered.
+        return bool(modality_of(name)) and existing(above).size(name) >= 0
+    return Path(above, name).is_file()
 
 
 def _split(model: Fetched, place: str, split: str) -> Inputs:
@@ -96,7 +107,7 @@ def _split(model: Fetched, place: str, split: str) -> Inputs:
     return Split(place=place, version=shards.digest, split=split, cache=Cache.of(DataSettings(raw="")))
 
 
-def _files(model: Fetched, place: str, options: PredictOptions) -> Inputs:
+def _files(model: Fetched, place: str, one: str, options: PredictOptions) -> Inputs:
     """Raw files, and what decodes them as those were that the model learnt from."""
     if "recipe" not in model.files:
         raise UserError(
@@ -107,7 +118,7 @@ def _files(model: Fetched, place: str, options: PredictOptions) -> Inputs:
     for objection in recipe.objections():
         say(f"predict: {objection}: arrays may differ in their last bits")
     processes = options.cluster.cpus_per_gpu if options.cluster.gpus else 1
-    return RawFiles(settings=replace(recipe.settings, raw=place), processes=processes)
+    return RawFiles(settings=replace(recipe.settings, raw=place), one=one, processes=processes)
 
 
 def _recipe(model: Fetched) -> Recipe:

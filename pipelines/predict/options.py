@@ -36,8 +36,8 @@ class PredictOptions:
     model: Model
     """A version of a registered model: MODEL@ALIAS or MODEL/VERSION."""
     input: Input
-    """Raw files (a folder or `s3://bucket/prefix`), shards (the same), or a run file (RUN.toml) whose shards
-    are meant."""
+    """Raw files (one, or a folder or `s3://bucket/prefix` of any number), shards (a folder or a prefix), or a
+    run file (RUN.toml) whose shards are meant."""
     output: str
     """The table of answers, a Parquet file in a folder or at `s3://bucket/prefix`."""
     split: Split = "test"

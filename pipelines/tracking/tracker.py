@@ -198,7 +198,7 @@ class Tracker:
             "run",
             experiment=settings.name,
             name=f"{settings.root.name}-{self.layout.folder.name}",
-            params=as_params(settings),
+            params=as_params(settings.placed()),
             about=about(settings, self.layout, command("run", settings)),
             files={run_file.name: run_file.read_text(errors="replace")} if settings.run_file else {},
         )

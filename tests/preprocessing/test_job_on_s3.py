@@ -69,6 +69,15 @@ def test_a_bucket_is_listed_as_the_folder_was(bucket: str, root: Path, splits: t
     assert there.found == here.found == sum(path.is_file() for path in root.rglob("*"))
 
 
+def test_one_file_is_named_as_it_is_listed(bucket: str, root: Path) -> None:
+    for place in (upload(root, f"s3://{bucket}/raw"), str(root)):
+        listed = [one for one in raw(place).entries() if one.path.startswith("größe 1+1/")]
+        assert [
+            one for name in sorted(one.path for one in listed) for one in raw(place).named(name)
+        ] == sorted(listed, key=lambda one: one.path)
+        assert len(listed) == len(NAMES)
+
+
 def test_folders_and_buckets_give_the_same_bytes(
     bucket: str, root: Path, tmp_path: Path, sharded: Sharded
 ) -> None:

@@ -67,7 +67,16 @@ def test_all_that_it_started_ends_with_it_whichever_signal_ends_it(ui: Ui, numbe
     socket.create_server(("127.0.0.1", port)).close()
 
 
+def test_a_workspace_that_no_run_has_made_is_said(perceiver: Command, run_file: Path) -> None:
+    done = perceiver("ui", run_file, check=False)
+
+    assert done.returncode == 2
+    assert f"work yet. First: perceiver run {run_file}\n" in done.stderr
+    assert not (run_file.parent / "work").exists()
+
+
 def test_a_port_that_is_taken_is_refused_before_anything_starts(perceiver: Command, run_file: Path) -> None:
+    (run_file.parent / "work").mkdir()
     with socket.create_server(("127.0.0.1", free_port())) as other:
         port = other.getsockname()[1]
         done = perceiver("ui", run_file, "--tracking.port", str(port), check=False)

@@ -146,11 +146,13 @@ def test_predict_serve_and_evaluate_agree_on_every_test_sample(
     common = ["--all", "--json", "--tracking.uri", trained["tracking_uri"]]
 
     looks = ["--explain", tmp_path / "looks", "--explained", "1", "--batch", "10"]
-    files, shards = (
+    alone = pictures / reader.sources[0]
+    files, shards, one = (
         perceiver("predict", model, place, "--output", tmp_path / name, *common, *more)
         for model, place, name, more in (
             ("columns@candidate", pictures, "files.parquet", looks),
             ("columns/1", settings.shards, "shards.parquet", []),
+            ("columns@candidate", alone, "one.parquet", []),
         )
     )
     server.wait()
@@ -166,6 +168,8 @@ def test_predict_serve_and_evaluate_agree_on_every_test_sample(
     of_files, of_shards = table(tmp_path / "files.parquet"), table(tmp_path / "shards.parquet")
     agree([of_files[source] for source in reader.sources], expected, classes)
     agree([of_shards[source] for source in reader.sources], expected, classes)
+    agree([*table(tmp_path / "one.parquet").values()], expected[:1], classes)
+    assert json.loads(one.stdout)["inputs"] == 1
     assert [*of_files] == sorted(of_files)
     assert [*of_shards] == reader.sources
     right = np.mean([row["class"] == row["label"] for row in of_shards.values()])
@@ -179,7 +183,7 @@ def test_predict_serve_and_evaluate_agree_on_every_test_sample(
         assert row["detail"]
     (look,) = answer["explained"]
     assert Path(look).exists()
-    for done in (files, shards):
+    for done in (files, shards, one):
         assert "Traceback" not in done.stderr
         assert "answered" in done.stderr
     assert "Traceback" not in server.log.read_text()

@@ -3,7 +3,6 @@
 PERCEIVER_TEST_KILLS says how many kills there are (2); the seed of their moments is printed.
 """
 
-import json
 import os
 import random
 import subprocess
@@ -12,10 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL
 
+import boto3
 import mlflow
 import numpy as np
 import pytest
+from clocks import account, over
 from kills import kills
 from mlflow_server import MlflowServer
 from postgres_server import postgres_server
@@ -24,6 +26,8 @@ from s3_server import Access
 from small_runs import MODEL, Command, draw_pictures
 
 from cluster.storage import store
+from pipelines.schedule.due import retries
+from pipelines.schedule.records import Account
 
 pytestmark = [
     pytest.mark.whole,
@@ -76,7 +80,7 @@ class World:
     bucket: str
     home: Path
     perceiver: Command
-    following: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    begun: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def write(self, name: str) -> Path:
         """The run file of a run of this name."""
@@ -87,25 +91,16 @@ class World:
         path.write_text(text)
         return path
 
-    def submit(self, run_file: Path) -> "subprocess.Popen[bytes]":
-        """Send the run and follow it, in a process of its own."""
-        words = [
-            "-m",
-            "pipelines",
-            "submit",
-            run_file,
-            "--cluster.address",
-            self.nodes.job_server,
-            "--follow",
-        ]
-        with run_file.with_suffix(".log").open("ab") as log:
-            self.following.append(
+    def begin(self, log: Path, *words: object) -> "subprocess.Popen[bytes]":
+        """`perceiver WORDS` as a process of its own, which writes to that log."""
+        with log.open("ab") as said:
+            self.begun.append(
                 subprocess.Popen(
-                    [sys.executable, *map(str, words)], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                    cwd=ROOT, env={**os.environ, **self.nodes.environment},
+                    [sys.executable, "-m", "pipelines", *map(str, words)], stdout=said, stderr=said,
+                    stdin=subprocess.DEVNULL, cwd=ROOT, env={**os.environ, **self.nodes.environment},
                 )
             )  # fmt: skip
-        return self.following[-1]
+        return self.begun[-1]
 
     def champion(self, name: str) -> dict[str, object]:
         """What is the champion, and the curves of its run."""
@@ -120,6 +115,83 @@ class World:
             "weights": version.tags["weights"], "curves": curves,
             "moves": [tag for tag in history if tag.startswith("champion.")],
         }  # fmt: skip
+
+
+class ByHand:
+    """Somebody who submits a run and follows it, and submits it again, until it has succeeded."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world, self.name, self.run_file = world, name, world.write(name)
+        self.log = self.run_file.with_suffix(".log")
+        self.process = self.begin()
+
+    @property
+    def address(self) -> tuple[str, str]:
+        return "--cluster.address", self.world.nodes.job_server
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def begin(self) -> "subprocess.Popen[bytes]":
+        return self.world.begin(self.log, "submit", self.run_file, *self.address, "--follow")
+
+    def goes_on(self) -> bool:
+        """Whether it has not succeeded; what has ended otherwise is begun again."""
+        if self.process.poll() is None:
+            return True
+        if self.process.returncode == 0:
+            return False
+        self.process = self.begin()
+        return True
+
+    def strike(self, chance: random.Random) -> bool:
+        self.process.kill()
+        return self.process.wait() == -SIGKILL
+
+
+class ByClock(ByHand):
+    """A schedule that submits it; its clock is started again whenever it is gone."""
+
+    @property
+    def workspace(self) -> tuple[str, Path]:
+        return "--workspace", self.world.home / self.name
+
+    @property
+    def account(self) -> Account:
+        return account(self.workspace[1], self.name)
+
+    @property
+    def said(self) -> str:
+        logs = sorted((self.workspace[1] / "schedules" / self.name).glob("*.log"))
+        return "".join(log.read_text() for log in [self.log, *logs])
+
+    def begin(self) -> "subprocess.Popen[bytes]":
+        if not (self.workspace[1] / "schedules").exists():
+            env = self.world.nodes.environment
+            words = ("--cron", "@yearly", "--retry-seconds", "1", *self.address)
+            self.world.perceiver("schedule", "add", self.run_file, *words, env=env)
+            self.world.perceiver("schedule", "run-now", *self.workspace, env=env)
+        return self.world.begin(self.log, "schedule", "start", *self.workspace)
+
+    def goes_on(self) -> bool:
+        before = self.account
+        if self.process.poll() is not None:
+            assert self.process.returncode == -SIGKILL, self.said
+            self.process = self.begin()
+        elif before.result == "done":
+            self.process.terminate()
+            return self.process.wait(PATIENCE) != 0
+        elif before.result == "failed" and not retries(before):
+            self.world.perceiver("schedule", "run-now", *self.workspace, env=self.world.nodes.environment)
+            wait_until(lambda: self.account != before)
+        return True
+
+    def strike(self, chance: random.Random) -> bool:
+        """The clock, and by chance what it has begun as well."""
+        if chance.random() < 0.5 and self.account.pid:
+            kill(self.account.pid)
+        return super().strike(chance)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +214,7 @@ def world(s3_access: Access, tmp_path_factory: pytest.TempPathFactory, perceiver
         try:
             yield made
         finally:
-            for process in made.following:
+            for process in made.begun:
                 process.kill()
                 process.wait()
             server.kill()
@@ -151,7 +223,7 @@ def world(s3_access: Access, tmp_path_factory: pytest.TempPathFactory, perceiver
 @pytest.fixture(scope="module")
 def undisturbed(world: World) -> dict[str, object]:
     """The champion of a run that nothing happens to."""
-    carried_through(world, "undisturbed", iter(()), random.Random(0))
+    carried_through(ByHand(world, "undisturbed"), iter(()), random.Random(0))
     return world.champion("undisturbed")
 
 
@@ -174,68 +246,58 @@ def killed(world: World, *words: str) -> bool:
     return bool(found)
 
 
-def strike_driver(world: World, chance: random.Random) -> bool:
-    return killed(world, "pipelines run run.toml")
+def strike_driver(sender: ByHand, chance: random.Random) -> bool:
+    return killed(sender.world, "pipelines run run.toml")
 
 
-def strike_supervisor(world: World, chance: random.Random) -> bool:
-    return killed(world, "JobSupervisor")
+def strike_supervisor(sender: ByHand, chance: random.Random) -> bool:
+    return killed(sender.world, "JobSupervisor")
 
 
-def strike_rank(world: World, chance: random.Random) -> bool:
-    return killed(world, "RayTrainWorker", "TrainController")
+def strike_rank(sender: ByHand, chance: random.Random) -> bool:
+    return killed(sender.world, "RayTrainWorker", "TrainController")
 
 
-def strike_node(world: World, chance: random.Random) -> bool:
+def strike_node(sender: ByHand, chance: random.Random) -> bool:
     """Its power goes; another one comes."""
-    world.nodes.kill(chance.choice(world.nodes.nodes[1:]))
-    world.nodes.add(1)
+    nodes = sender.world.nodes
+    nodes.kill(chance.choice(nodes.nodes[1:]))
+    nodes.add(1)
     return True
 
 
-def strike_tracker(world: World, chance: random.Random) -> bool:
+def strike_tracker(sender: ByHand, chance: random.Random) -> bool:
     """It is away for a while."""
-    world.server.kill()
+    sender.world.server.kill()
     time.sleep(chance.uniform(0, 8))
-    world.server.start()
+    sender.world.server.start()
     return True
 
 
-STRIKES: list[Callable[[World, random.Random], bool]] = [
-    strike_driver, strike_supervisor, strike_rank, strike_node, strike_tracker,
+def strike_sender(sender: ByHand, chance: random.Random) -> bool:
+    """Who has sent it: the one that follows it, or the clock."""
+    return sender.strike(chance)
+
+
+STRIKES: list[Callable[[ByHand, random.Random], bool]] = [
+    strike_driver, strike_supervisor, strike_rank, strike_node, strike_tracker, strike_sender,
 ]  # fmt: skip
+BY_NAME = {strike.__name__: strike for strike in STRIKES}
 
 
-def ended(process: "subprocess.Popen[bytes]", log: Path) -> int:
-    try:
-        return process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        raise AssertionError(log.read_text()) from None
-
-
-def carried_through(
-    world: World, name: str, strikes: Iterator[tuple[float, str]], chance: random.Random
-) -> int:
-    """Submit the run again and again while it is struck, until it has succeeded; the strikes it took."""
-    run_file, took, by_name = world.write(name), 0, {one.__name__: one for one in STRIKES}
-    log = run_file.with_suffix(".log")
-    for _ in range(2 * KILLS + 5):
-        process = world.submit(run_file)
-        strike = next(strikes, None)
-        if strike:
-            moment, what = strike
-            until, hit = time.monotonic() + moment, False
-            # What is to be struck may not have begun yet, or be over.
-            while process.poll() is None and not hit:
-                time.sleep(0.05)
-                hit = time.monotonic() > until and by_name[what](world, chance)
-            if hit:
-                took += 1
-                with log.open("a") as said:
-                    said.write(f"*** {what} after {time.monotonic() - until + moment:.1f} s\n")
-        if ended(process, log) == 0:
-            return took
-    raise AssertionError(log.read_text())
+def carried_through(sender: ByHand, strikes: Iterator[tuple[float, str]], chance: random.Random) -> int:
+    """Strike the run so many seconds after the strike before, until it has succeeded; the strikes it took."""
+    since, took, strike = time.monotonic(), 0, next(strikes, None)
+    while sender.goes_on():
+        time.sleep(0.05)
+        passed = time.monotonic() - since
+        assert passed < 2 * PATIENCE, sender.said
+        # What is to be struck may not have begun yet, or be over.
+        if strike and passed > strike[0] and BY_NAME[strike[1]](sender, chance):
+            with sender.log.open("a") as said:
+                said.write(f"*** {strike[1]} after {passed:.1f} s\n")
+            since, took, strike = time.monotonic(), took + 1, next(strikes, None)
+    return took
 
 
 def test_whatever_is_killed_the_same_model_becomes_champion(
@@ -245,18 +307,29 @@ def test_whatever_is_killed_the_same_model_becomes_champion(
 
     while left > 0:
         number += 1
+        by = chance.choice((ByHand, ByClock))
         name = f"disturbed-{number}"
         strikes = [(chance.uniform(2, LONGEST), chance.choice(STRIKES).__name__) for _ in range(left)]
-        sys.stdout.write(f"{name}: {strikes}\n")
-        left -= carried_through(world, name, iter(strikes), chance)
+        sys.stdout.write(f"{name}: {by.__name__} {strikes}\n")
+        sender = by(world, name)
+        left -= carried_through(sender, iter(strikes), chance)
         assert number <= 2 * KILLS
 
-        said = (world.home / f"{name}.log").read_text()
-        world.perceiver("tell", world.home / f"{name}.toml")
-        assert world.champion(name) == undisturbed, said
-        assert "Traceback" not in said
+        world.perceiver("tell", sender.run_file)
+        assert world.champion(name) == undisturbed, sender.said
+        assert "Traceback" not in sender.said
 
     wait_until(lambda: not of_the_job(world, "RayTrainWorker", "TrainController", "pipelines run"))
+    assert left_behind(world) == []
+
+
+def left_behind(world: World) -> list[str]:
+    """What nobody will end any more."""
+    client = mlflow.MlflowClient(world.server.uri)
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    running = client.search_runs(experiments, "attributes.status = 'RUNNING'")
+    uploads = boto3.client("s3").list_multipart_uploads(Bucket=world.bucket).get("Uploads", [])
+    return [*(one.info.run_name or "" for one in running), *(one.get("Key", "") for one in uploads)]
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -305,33 +378,22 @@ def test_new_data_is_trained_on_at_the_next_tick_from_the_champion(
     address = ["--cluster.address", world.nodes.job_server]
     words = ["schedule", "add", run_file, "--cron", "0 0 1 1 *", "--warm-start", "champion", *address]
     world.perceiver(*words, env=env)
-    workspace = ["--workspace", str(world.home / "undisturbed")]
-    with (world.home / "clock.log").open("wb") as said:
-        clock = subprocess.Popen(
-            [sys.executable, "-m", "pipelines", "schedule", "start", *workspace],
-            stdout=said, stderr=said, cwd=ROOT, env={**os.environ, **env},
-        )  # fmt: skip
-    world.following.append(clock)
+    home = world.home / "undisturbed"
+    world.begin(world.home / "clock.log", "schedule", "start", "--workspace", home)
 
-    def tick() -> dict[str, object]:
-        world.perceiver("schedule", "run-now", *workspace, env=env)
-        before = account(world)
-        wait_until(lambda: account(world) != before and account(world)["result"] != "running")
-        return account(world)
+    def tick() -> str:
+        before = account(home, "undisturbed")
+        world.perceiver("schedule", "run-now", "--workspace", home, env=env)
+        wait_until(lambda: account(home, "undisturbed").tick != before.tick and over(home, "undisturbed"))
+        return account(home, "undisturbed").result
 
     grown, idle = tick(), tick()
 
     told = (world.home / "clock.log").read_text()
-    assert (grown["result"], idle["result"]) == ("done", "done"), told
+    assert (grown, idle) == ("done", "done"), told
     candidate = client.get_model_version_by_alias("undisturbed", "candidate")
     assert int(candidate.version) == int(first.version) + 1
     assert candidate.tags["warm_start"].startswith("undisturbed/1"), candidate.tags
     assert candidate.tags["gate.decision"] in ("promoted", "refused")
     assert candidate.tags["gate.champion"] == str(first.version)
     assert candidate.tags["shards"] != first.tags["shards"]
-
-
-def account(world: World) -> dict[str, object]:
-    """What the clock has written of the last run."""
-    path = world.home / "undisturbed" / "schedules" / "undisturbed" / "account.json"
-    return json.loads(path.read_text()) if path.exists() else {}

@@ -40,6 +40,19 @@ def test_every_file_is_seen_once_in_the_order_of_its_name(
     }  # fmt: skip
 
 
+def test_one_file_is_seen_alone(settings: RunSettings, pictures: Path) -> None:
+    (pictures / "column-1" / "notes.txt").write_text("nothing")
+    everything_there = {one.source: one for one in everything(RawFiles(settings=settings.data), 10)}
+    names = ("column-1/000.png", "column-1/notes.txt")
+
+    picture, notes = (everything(RawFiles(settings=settings.data, one=name), 10) for name in names)
+
+    assert [one.source for one in picture + notes] == [*names]
+    assert not isinstance(picture[0].seen, Refused)
+    assert np.array_equal(picture[0].seen["image"], everything_there[names[0]].seen["image"])
+    assert notes[0] == everything_there[names[1]]
+
+
 def test_a_refused_part_of_a_sample_is_named(settings: RunSettings, pictures: Path) -> None:
     for path in [*pictures.rglob("*.png")][2:]:
         path.unlink()

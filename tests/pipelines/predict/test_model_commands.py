@@ -21,8 +21,7 @@ STORE = ["--tracking.uri", "http://127.0.0.1:9"]
         ),
         (["digits@champion", ".", "--output", "x.parquet"], "Which registry? Name its store"),
         (["digits@champion", "raw", "--output", "x.csv", *STORE], "name a file.parquet"),
-        (["digits@champion", "nowhere", "--output", "x.parquet", *STORE], "there is no such folder"),
-        (["digits@champion", __file__, "--output", "x.parquet", *STORE], "a file: name the folder"),
+        (["digits@champion", "nowhere", "--output", "x.parquet", *STORE], "there is no such folder or file"),
         (
             ["digits@champion", ".", "--output", "x.parquet", "--explain", "/dev/null/looks", *STORE],
             "/dev/null/looks cannot be written",
