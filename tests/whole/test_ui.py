@@ -29,7 +29,9 @@ def ui(run_file: Path) -> Iterator[Ui]:
     started: list[subprocess.Popen[str]] = []
 
     def start(port: int) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "pipelines", "ui", str(run_file), "--tracking.port", str(port)]
+        ui = [sys.executable, "-m", "pipelines", "ui", str(run_file), "--tracking.port", str(port)]
+        # Whatever nohup has the tests ignore, it does not.
+        command = ["env", "--default-signal", *ui]
         started.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
