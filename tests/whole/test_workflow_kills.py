@@ -303,11 +303,11 @@ def carried_through(sender: ByHand, strikes: Iterator[tuple[float, str]], chance
 def test_whatever_is_killed_the_same_model_becomes_champion(
     world: World, undisturbed: dict[str, object], chance: random.Random
 ) -> None:
-    left, number = KILLS, 0
+    left, number, senders = KILLS, 0, chance.sample((ByHand, ByClock), 2)
 
     while left > 0:
         number += 1
-        by = chance.choice((ByHand, ByClock))
+        by = senders[number % 2]
         name = f"disturbed-{number}"
         strikes = [(chance.uniform(2, LONGEST), chance.choice(STRIKES).__name__) for _ in range(left)]
         sys.stdout.write(f"{name}: {by.__name__} {strikes}\n")

@@ -60,7 +60,7 @@ def test_a_second_start_finds_the_first_ones_run_and_tells_nothing_twice(
             points.append(layout.points, {"step": number, "time": 2e9 + number, "train/loss": 1.0})
 
     run = client.get_run(tracker.run_id)
-    assert run.data.params == as_params(settings)
+    assert run.data.params == as_params(settings.placed())
     assert len(run.inputs.dataset_inputs) == 1
     told = [line["event"] for line in lines.read(layout.told)[0] if "event" in line]
     assert len(told) == len(set(told)) == 1 + 2 + 3 * 2, (
@@ -157,7 +157,9 @@ def test_a_run_of_before_there_were_journals_is_gone_on_with(
         pass
 
     assert tracker.run_id == run
-    assert client.get_run(run).data.params == {**as_params(settings), "seed": "7"}, "what it lacked is added"
+    assert client.get_run(run).data.params == {**as_params(settings.placed()), "seed": "7"}, (
+        "what it lacked is added"
+    )
 
 
 def test_a_locked_database_is_waited_for_and_kills_nothing(
