@@ -5,13 +5,10 @@ PERCEIVER_TEST_KILLS says how many kills there are (2); the seed of their moment
 
 import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGKILL
 
 import boto3
 import mlflow
@@ -21,13 +18,12 @@ from clocks import account, over
 from kills import kills
 from mlflow_server import MlflowServer
 from postgres_server import postgres_server
-from ray_nodes import ROOT, Cluster, cluster, kill, processes
+from ray_nodes import cluster, kill, processes
 from s3_server import Access
-from small_runs import MODEL, Command, draw_pictures
+from senders import PATIENCE, STEPS, ByClock, ByHand, World, wait_until
+from small_runs import Command, draw_pictures
 
 from cluster.storage import store
-from pipelines.schedule.due import retries
-from pipelines.schedule.records import Account
 
 pytestmark = [
     pytest.mark.whole,
@@ -40,158 +36,12 @@ pytestmark = [
 ]
 
 KILLS = kills(2)
-PATIENCE = 240  # Seconds after which what does not come will not.
-STEPS = 3000
+DRIVER, SUPERVISOR, RANK = (" -m pipelines run ",), ("JobSupervisor",), ("RayTrainWorker", "TrainController")
 LONGEST = 45.0  # Seconds of a run in which a kill may come.
 QUICK = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
 }
-RUN = """
-name = "{name}"
-workspace = "{home}/{name}"
-checkpoints = "s3://{bucket}/{name}/trained"
-[data]
-raw = "s3://{bucket}/raw"
-shards = "s3://{bucket}/{name}/shards"
-modalities = ["image"]
-shard_size = 100
-val = 0.1
-test = 0.3
-{model}[train]
-steps = {steps}
-batch = 24
-rate = 3e-3
-save_every = 300
-evaluate_every = 1500
-[cluster]
-cpus_per_worker = 1
-[tracking]
-uri = "{tracking}"
-"""
-
-
-@dataclass
-class World:
-    """All that a team has: nodes, a bucket, a tracking server."""
-
-    nodes: Cluster
-    server: MlflowServer
-    bucket: str
-    home: Path
-    perceiver: Command
-    begun: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-
-    def write(self, name: str) -> Path:
-        """The run file of a run of this name."""
-        path = self.home / f"{name}.toml"
-        text = RUN.format(
-            name=name, home=self.home, bucket=self.bucket, tracking=self.server.uri, model=MODEL, steps=STEPS
-        )
-        path.write_text(text)
-        return path
-
-    def begin(self, log: Path, *words: object) -> "subprocess.Popen[bytes]":
-        """`perceiver WORDS` as a process of its own, which writes to that log."""
-        with log.open("ab") as said:
-            self.begun.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "pipelines", *map(str, words)], stdout=said, stderr=said,
-                    stdin=subprocess.DEVNULL, cwd=ROOT, env={**os.environ, **self.nodes.environment},
-                )
-            )  # fmt: skip
-        return self.begun[-1]
-
-    def champion(self, name: str) -> dict[str, object]:
-        """What is the champion, and the curves of its run."""
-        client = mlflow.MlflowClient(self.server.uri)
-        version = client.get_model_version_by_alias(name, "champion")
-        history = client.get_registered_model(name).tags
-        curves = {
-            metric: [(one.step, one.value) for one in client.get_metric_history(version.run_id, metric)]
-            for metric in ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-        }
-        return {
-            "weights": version.tags["weights"], "curves": curves,
-            "moves": [tag for tag in history if tag.startswith("champion.")],
-        }  # fmt: skip
-
-
-class ByHand:
-    """Somebody who submits a run and follows it, and submits it again, until it has succeeded."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.world, self.name, self.run_file = world, name, world.write(name)
-        self.log = self.run_file.with_suffix(".log")
-        self.process = self.begin()
-
-    @property
-    def address(self) -> tuple[str, str]:
-        return "--cluster.address", self.world.nodes.job_server
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def begin(self) -> "subprocess.Popen[bytes]":
-        return self.world.begin(self.log, "submit", self.run_file, *self.address, "--follow")
-
-    def goes_on(self) -> bool:
-        """Whether it has not succeeded; what has ended otherwise is begun again."""
-        if self.process.poll() is None:
-            return True
-        if self.process.returncode == 0:
-            return False
-        self.process = self.begin()
-        return True
-
-    def strike(self, chance: random.Random) -> bool:
-        self.process.kill()
-        return self.process.wait() == -SIGKILL
-
-
-class ByClock(ByHand):
-    """A schedule that submits it; its clock is started again whenever it is gone."""
-
-    @property
-    def workspace(self) -> tuple[str, Path]:
-        return "--workspace", self.world.home / self.name
-
-    @property
-    def account(self) -> Account:
-        return account(self.workspace[1], self.name)
-
-    @property
-    def said(self) -> str:
-        logs = sorted((self.workspace[1] / "schedules" / self.name).glob("*.log"))
-        return "".join(log.read_text() for log in [self.log, *logs])
-
-    def begin(self) -> "subprocess.Popen[bytes]":
-        if not (self.workspace[1] / "schedules").exists():
-            env = self.world.nodes.environment
-            words = ("--cron", "@yearly", "--retry-seconds", "1", *self.address)
-            self.world.perceiver("schedule", "add", self.run_file, *words, env=env)
-            self.world.perceiver("schedule", "run-now", *self.workspace, env=env)
-        return self.world.begin(self.log, "schedule", "start", *self.workspace)
-
-    def goes_on(self) -> bool:
-        before = self.account
-        if self.process.poll() is not None:
-            assert self.process.returncode == -SIGKILL, self.said
-            self.process = self.begin()
-        elif before.result == "done":
-            self.process.terminate()
-            return self.process.wait(PATIENCE) != 0
-        elif before.result == "failed" and not retries(before):
-            self.world.perceiver("schedule", "run-now", *self.workspace, env=self.world.nodes.environment)
-            wait_until(lambda: self.account != before)
-        return True
-
-    def strike(self, chance: random.Random) -> bool:
-        """The clock, and by chance what it has begun as well."""
-        if chance.random() < 0.5 and self.account.pid:
-            kill(self.account.pid)
-        return super().strike(chance)
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +73,11 @@ def world(s3_access: Access, tmp_path_factory: pytest.TempPathFactory, perceiver
 @pytest.fixture(scope="module")
 def undisturbed(world: World) -> dict[str, object]:
     """The champion of a run that nothing happens to."""
-    carried_through(ByHand(world, "undisturbed"), iter(()), random.Random(0))
+    sender, seen = ByHand(world, "undisturbed"), set[tuple[str, ...]]()
+    while sender.goes_on():
+        seen |= {words for words in (DRIVER, SUPERVISOR, RANK) if of_the_job(world, *words)}
+        time.sleep(0.5)
+    assert len(seen) == 3, "what is to be struck is called otherwise now"
     return world.champion("undisturbed")
 
 
@@ -247,15 +101,15 @@ def killed(world: World, *words: str) -> bool:
 
 
 def strike_driver(sender: ByHand, chance: random.Random) -> bool:
-    return killed(sender.world, "pipelines run run.toml")
+    return killed(sender.world, *DRIVER)
 
 
 def strike_supervisor(sender: ByHand, chance: random.Random) -> bool:
-    return killed(sender.world, "JobSupervisor")
+    return killed(sender.world, *SUPERVISOR)
 
 
 def strike_rank(sender: ByHand, chance: random.Random) -> bool:
-    return killed(sender.world, "RayTrainWorker", "TrainController")
+    return killed(sender.world, *RANK)
 
 
 def strike_node(sender: ByHand, chance: random.Random) -> bool:
@@ -319,7 +173,7 @@ def test_whatever_is_killed_the_same_model_becomes_champion(
         assert world.champion(name) == undisturbed, sender.said
         assert "Traceback" not in sender.said
 
-    wait_until(lambda: not of_the_job(world, "RayTrainWorker", "TrainController", "pipelines run"))
+    wait_until(lambda: not of_the_job(world, *RANK, *DRIVER))
     assert left_behind(world) == []
 
 
@@ -330,13 +184,6 @@ def left_behind(world: World) -> list[str]:
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'")
     uploads = boto3.client("s3").list_multipart_uploads(Bucket=world.bucket).get("Uploads", [])
     return [*(one.info.run_name or "" for one in running), *(one.get("Key", "") for one in uploads)]
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.2)
 
 
 def test_all_of_a_run_is_on_postgresql_and_in_the_bucket_and_its_model_comes_out_of_it(
