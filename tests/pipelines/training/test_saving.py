@@ -183,7 +183,7 @@ def test_an_overtaken_attempt_hears_of_it_at_its_next_save(place: str) -> None:
     checkpoints = Checkpoints.at(place)
     told = Told(checkpoints)
     told.save(1)
-    wait_until(lambda: bool(told.saved))
+    told.saver.wait()
     newer = Told(checkpoints)
 
     told.save(2)
@@ -208,15 +208,15 @@ def test_a_full_disk_costs_no_older_checkpoint_and_with_room_saving_goes_on(
         told = Told(checkpoints)
         for step in (1, 2):
             told.save(step)
-        wait_until(lambda: told.steps == [1, 2])
+        told.saver.wait()
         kept = checkpoints.sealed()
         others.write_bytes(bytes(free(disk) - room))
         before = free(disk)
 
         for failures, step in enumerate((3, 4), start=1):
             told.save(step)
-            wait_until(lambda failures=failures: len(told.failed) == failures)
-        told.saver.check()
+            told.saver.wait()
+            assert len(told.failed) == failures
 
         assert checkpoints.sealed() == kept
         others.unlink()
@@ -247,7 +247,7 @@ def test_the_third_failure_in_a_row_ends_it(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         told = Told(Checkpoints.at(str(disk / "checkpoints")))
         told.save(1)
-        wait_until(lambda: told.steps == [1])
+        told.saver.wait()
         (disk / "others").write_bytes(bytes(free(disk)))
 
         for step in (2, 3, 4):
@@ -265,18 +265,19 @@ def test_failures_with_a_success_between_them_do_not_add_up(tmp_path: Path) -> N
     with small_disk(tmp_path / "disk") as disk:
         told, others = Told(Checkpoints.at(str(disk / "checkpoints"))), disk / "others"
         told.save(1)
-        wait_until(lambda: told.steps == [1])
+        told.saver.wait()
 
         for step in (10, 20, 30):
             others.write_bytes(bytes(free(disk)))
             for failing in (step, step + 1):
                 told.save(failing)
-            wait_until(lambda failing=failing: told.failures[-1:] == [failing])
+            told.saver.wait()
             others.unlink()
             told.save(step + 2)
-            wait_until(lambda step=step: told.steps[-1] == step + 2)
+            told.saver.wait()
         told.saver.finish()
 
+        assert told.steps == [1, 12, 22, 32]
         assert told.failures == [10, 11, 20, 21, 30, 31]
 
 
@@ -304,12 +305,12 @@ def test_a_server_that_is_away_for_too_long_costs_one_checkpoint_and_no_older_on
         told = Told(checkpoints)
         for step in (1, 2):
             told.save(step)
-        wait_until(lambda: told.steps == [1, 2])
+        told.saver.wait()
 
         back = wire.away(6)
         told.save(3)
-        wait_until(lambda: told.failures == [3])
-        told.saver.check()
+        told.saver.wait()
+        assert told.failures == [3]
         back.join()
         told.save(4)
         told.saver.finish()
