@@ -113,6 +113,7 @@ def test_one_that_was_killed_is_taken_over_at_once_on_its_machine(
         assert held.number == 2
 
 
+@pytest.mark.slow
 def test_a_frozen_one_is_taken_over_and_learns_by_whom_when_it_thaws(
     place: Path, log: Path, start: Start, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_frozen_one_is_taken_over_and_learns_by_whom_when_it_thaws(
     assert "it was left by `leaseholder.py" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_of_eight_at_once_one_at_a_time_is_inside(log: Path, start: Start) -> None:
     processes = [start("2") for _ in range(8)]
 

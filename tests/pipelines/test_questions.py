@@ -95,6 +95,7 @@ def test_progress_and_warnings_stay_on_stderr_amid_an_answer(capsys: Captured) -
     assert "lost the connection: It is gone." in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["show", "RUN"], ["show", "RUN", "--json"], ["--help"], ["inspect", "--help"]]
 )

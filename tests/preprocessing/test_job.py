@@ -257,6 +257,7 @@ def test_a_damaged_manifest_is_seen_and_nothing_is_built_over_it(tmp_path: Path)
     assert published(place) == before
 
 
+@pytest.mark.slow
 def test_killed_at_any_point_the_next_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     raw = pictures(tmp_path / "raw", 60)
     sharded(settings(raw), tmp_path / "whole")

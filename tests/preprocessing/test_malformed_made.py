@@ -50,6 +50,7 @@ def test_the_table_names_no_file_twice_and_has_every_reason_of_a_decoder() -> No
     assert {one.reason for one in TABLE} >= set(REASONS) - others
 
 
+@pytest.mark.slow
 def test_a_bomb_takes_no_memory() -> None:
     """In a process that may take 1 GiB more than it has; beyond it the detail would be `more memory`."""
     asked = json.dumps([[one.modality, one.name] for one in HEAVY])

@@ -21,7 +21,10 @@ from pipelines.tracking.journal import RunRecord
 from pipelines.tracking.reach import check, is_server
 from pipelines.tracking.tracker import Tracker, refuse_absent
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def state(settings: RunSettings, shards: Shards) -> State:
     return State.fresh(replace(settings, train=EVERYTHING), shards, CPU)
 
 
+@pytest.mark.slow
 def test_the_parts_of_all_ranks_and_pieces_are_the_blended_batch_of_one(
     settings: RunSettings, shards: Shards, state: State
 ) -> None:
