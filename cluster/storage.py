@@ -55,6 +55,15 @@ def absolute(place: str) -> str:
     return place.rstrip("/") if is_bucket(place) else str(local_path(place))
 
 
+def parted(place: str) -> tuple[str, str]:
+    """Where the file that `place` names lies, and its name there."""
+    if is_bucket(place):
+        above, _, name = place.rpartition("/")
+        return above, name
+    path = local_path(place)
+    return str(path.parent), path.name
+
+
 def local_path(place: str) -> Path:
     """The path behind `place`, absolute, so that workers on the same file system find it too.
 

@@ -35,8 +35,8 @@ def _of_table(place: str) -> str:
     if not is_bucket(place):
         found = local_path(place).stat()
         return f"{found.st_size} {found.st_mtime_ns}"
-    from cluster.storage import store
+    from cluster.storage import parted, store
 
-    home, _, name = place.rpartition("/")
+    home, name = parted(place)
     _, stamp = store(home).read_stamped(name)
     return str(stamp)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.mistake import UserError
-from cluster.storage import is_bucket, local_path, store
+from cluster.storage import is_bucket, local_path, parted, store
 from preprocessing import table_bytes
 from preprocessing.columns import compute, rows
 from preprocessing.inventory import MODALITIES, ending
@@ -113,7 +113,7 @@ def loaded(place: str) -> pa.Table:
 def content(place: str) -> bytes:
     """The table's bytes."""
     if is_bucket(place):
-        home, _, name = place.rpartition("/")
+        home, name = parted(place)
         return store(home).read(name)
     return local_path(place).read_bytes()
 

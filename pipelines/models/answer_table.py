@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.mistake import UserError
-from cluster.storage import Store, is_bucket, local_path, store
+from cluster.storage import Store, parted, store
 from pipelines.models.answering import Answer
 from pipelines.models.inputs import Shown
 from preprocessing.labels import SEPARATOR
@@ -114,8 +114,7 @@ def parent_of(place: str) -> tuple[Store, str]:
     """
     if not place.endswith(".parquet"):
         raise UserError(f"--output is {place}: the table is written as Parquet, name a file.parquet.")
-    path = place if is_bucket(place) else str(local_path(place))
-    parent, _, name = path.rpartition("/")
+    parent, name = parted(place)
     return store(parent), name
 
 

@@ -12,7 +12,7 @@ from cluster.mistake import UserError
 from cluster.session import check as check_session
 from cluster.session import session
 from cluster.settings import ClusterSettings
-from cluster.storage import absolute, is_bucket, local_path
+from cluster.storage import absolute, is_bucket, local_path, parted
 from pipelines.models.answer_table import Written, answer_file, parent_of, refuse_present
 from pipelines.models.inputs import Inputs, RawFiles, Split
 from pipelines.models.predicting import Share, answers
@@ -80,12 +80,12 @@ def _place(text: str) -> tuple[str, str, bool]:
     """
     if text.endswith(".toml"):
         return named(text).shards, "", True
-    place = absolute(text)
-    above, _, name = place.rpartition("/")
+    above, name = parted(text)
     if _is_file(above, name):
         return above, name, False
     if not is_bucket(text) and not local_path(text).is_dir():
         raise UserError(f"INPUT is {text}: there is no such folder or file. Name one, or shards.")
+    place = absolute(text)
     return place, "", existing(place).size(MANIFEST) >= 0
 
 

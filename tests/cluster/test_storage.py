@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.mistake import UserError
-from cluster.storage import folder, local_path, refuse_unwritable, write_whole
+from cluster.storage import folder, local_path, parted, refuse_unwritable, write_whole
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -39,6 +39,20 @@ def test_a_bucket_is_refused_where_a_folder_is_needed() -> None:
 
 def test_a_file_uri_is_a_path() -> None:
     assert local_path("file:///tmp/x") == Path("/tmp/x")
+
+
+@pytest.mark.parametrize(
+    ("place", "above", "name"),
+    [
+        ("/x.jpg", "/", "x.jpg"),
+        ("x.jpg", str(Path.cwd()), "x.jpg"),
+        ("file:///tmp/a/x.jpg", "/tmp/a", "x.jpg"),
+        ("s3://bucket/x.jpg", "s3://bucket", "x.jpg"),
+        ("s3://bucket/a/x.jpg", "s3://bucket/a", "x.jpg"),
+    ],
+)
+def test_a_file_lies_somewhere_and_has_a_name_there(place: str, above: str, name: str) -> None:
+    assert parted(place) == (above, name)
 
 
 @pytest.mark.parametrize("refuse", [folder, refuse_unwritable])
