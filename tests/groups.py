@@ -4,7 +4,7 @@ import multiprocessing as processes
 import os
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import forkserver
@@ -29,8 +29,16 @@ _context = processes.get_context("forkserver")
 _context.set_forkserver_preload(["groups", "torch._dynamo"])
 
 
+def forked(work: Callable[..., object], *words: Any) -> Any:
+    """A process at this work, started in no time."""
+    _warm()
+    process = _context.Process(target=work, args=words)
+    process.start()
+    return process
+
+
 def _warm() -> None:
-    """Start the process that ranks fork from with all that they import; it knows the environment's paths."""
+    """Start the process that all fork from with what they import; it knows the environment's paths."""
     tests = Path(__file__).parent
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(tests), str(tests.parent), before])
@@ -51,12 +59,9 @@ def started(
     settings: RunSettings, shards: Shards, world: int, watch: Watch = unwatched, stop: Path | None = None
 ) -> Generator[list[Any]]:
     """The processes of a group that trains; those which are left in the end are killed."""
-    _warm()
     with tempfile.TemporaryDirectory() as meeting:
         work = (settings, shards.digest, world, watch, stop, f"{meeting}/store")
-        ranks = [_context.Process(target=_rank, args=(rank, *work)) for rank in range(world)]
-        for process in ranks:
-            process.start()
+        ranks = [forked(_rank, rank, *work) for rank in range(world)]
         try:
             yield ranks
         finally:

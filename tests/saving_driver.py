@@ -1,7 +1,6 @@
 """Saves checkpoints without end in a process that a test may kill or freeze, and says what it has saved."""
 
 import itertools
-import multiprocessing
 import os
 import sys
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from groups import forked
 from torch import Tensor
 
 from pipelines.training.checkpoints import Checkpoint, Checkpoints, OvertakenError
@@ -35,13 +35,8 @@ def is_unmixed(checkpoint: Checkpoint) -> bool:
 
 def start(place: str, said: Path) -> BaseProcess:
     """Start saving there in a process of its own, which adds a line to `said` for all that happens."""
-    context = multiprocessing.get_context("forkserver")
-    # So that a process is there in a moment: imports are done once.
-    context.set_forkserver_preload(["saving_driver"])
     aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    process = context.Process(target=_save_on, args=(place, str(said), aws))
-    process.start()
-    return process
+    return forked(_save_on, place, str(said), aws)
 
 
 def lines(said: Path) -> list[str]:

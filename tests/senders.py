@@ -4,8 +4,6 @@ import os
 import random
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
@@ -15,6 +13,7 @@ from clocks import account
 from mlflow_server import MlflowServer
 from ray_nodes import ROOT, Cluster, kill
 from small_runs import MODEL, Command
+from waiting import wait_until
 
 from pipelines.schedule.due import retries
 from pipelines.schedule.records import Account
@@ -158,7 +157,7 @@ class ByClock(ByHand):
             return self.process.wait(PATIENCE) != 0
         elif before.result == "failed" and not retries(before):
             self.world.perceiver("schedule", "run-now", *self.workspace, env=self.world.nodes.environment)
-            wait_until(lambda: self.account != before)
+            wait_until(lambda: self.account != before, pause=0.2)
         return True
 
     def strike(self, chance: random.Random) -> bool:
@@ -166,10 +165,3 @@ class ByClock(ByHand):
         if chance.random() < 0.5 and self.account.pid:
             kill(self.account.pid)
         return super().strike(chance)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.2)

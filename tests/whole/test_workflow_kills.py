@@ -20,8 +20,9 @@ from mlflow_server import MlflowServer
 from postgres_server import postgres_server
 from ray_nodes import cluster, kill, processes
 from s3_server import Access
-from senders import PATIENCE, STEPS, ByClock, ByHand, World, wait_until
+from senders import PATIENCE, STEPS, ByClock, ByHand, World
 from small_runs import Command, draw_pictures
+from waiting import wait_until
 
 from cluster.storage import store
 
@@ -173,7 +174,7 @@ def test_whatever_is_killed_the_same_model_becomes_champion(
         assert world.champion(name) == undisturbed, sender.said
         assert "Traceback" not in sender.said
 
-    wait_until(lambda: not of_the_job(world, *RANK, *DRIVER))
+    wait_until(lambda: not of_the_job(world, *RANK, *DRIVER), pause=0.2)
     assert left_behind(world) == []
 
 
@@ -231,7 +232,10 @@ def test_new_data_is_trained_on_at_the_next_tick_from_the_champion(
     def tick() -> str:
         before = account(home, "undisturbed")
         world.perceiver("schedule", "run-now", "--workspace", home, env=env)
-        wait_until(lambda: account(home, "undisturbed").tick != before.tick and over(home, "undisturbed"))
+        wait_until(
+            lambda: account(home, "undisturbed").tick != before.tick and over(home, "undisturbed"),
+            pause=0.2,
+        )  # fmt: skip
         return account(home, "undisturbed").result
 
     grown, idle = tick(), tick()

@@ -47,6 +47,12 @@ def told(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str, ob
     return json.loads(capsys.readouterr().out)
 
 
+def strike(pid: int, how: signal.Signals) -> None:
+    """Send a signal to a run, which has to be under way."""
+    assert pid
+    os.kill(pid, how)
+
+
 @pytest.mark.slow
 def test_a_second_clock_is_refused_by_name_and_a_dead_ones_place_is_taken_at_once(
     start: Start, refused: Path, settings: RunSettings
@@ -110,8 +116,8 @@ def test_a_run_that_dies_is_tried_again_and_given_up_after_the_fourth(
 
     for number in range(1, 5):
         clock.until(lambda number=number: running(settings.root) and account(settings.root).attempt == number)
-        os.kill(running(settings.root), signal.SIGKILL)
-        clock.until(lambda: account(settings.root).result == "failed")
+        strike(running(settings.root), signal.SIGKILL)
+        clock.until(lambda number=number: account(settings.root).failures == number)
     given_up = account(settings.root)
     clock.stopped()
 
@@ -126,7 +132,7 @@ def test_the_run_of_a_killed_clock_is_waited_for_and_not_doubled(
     first = start(refused, "--cron", "*/2 * * * * *")
     first.until(lambda: running(settings.root))
     left = account(settings.root)
-    os.kill(left.pid, signal.SIGSTOP)
+    strike(left.pid, signal.SIGSTOP)
     first.kill()
 
     second = start("start", "--workspace", settings.root)

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -123,7 +124,7 @@ def test_a_stage_that_fails_is_marked_so_and_a_later_one_mends_the_run(
 def test_a_stage_whose_process_was_killed_gets_an_end_at_the_next_start(
     settings: RunSettings, layout: Layout, tracker: Tracker, client: MlflowClient
 ) -> None:
-    journal.write(layout, "begun", stage="train")
+    journal.write(layout, "begun", stage="train", time=time.time() - 1)
 
     with Tracker.open(settings, layout).stage("train"):
         pass

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from faults import Fault
-from groups import elsewhere, newest, notes, said, train_group
+from groups import await_each, elsewhere, newest, notes, said, started, train_group
 
 from cluster.mistake import UserError
 from pipelines.layout import Layout
@@ -134,7 +134,8 @@ def test_ruin_at_every_step_stops_with_the_report(
 ) -> None:
     settings = with_train(settings)
 
-    ended = train_group(settings, shards, WORLD, ruin(tmp_path, 6, rank=1, last=STEPS))
+    with started(settings, shards, WORLD, ruin(tmp_path, 6, rank=1, last=STEPS)) as ranks:
+        ended = await_each(ranks)
 
     assert ended == [1, 1]
     for rank in range(WORLD):

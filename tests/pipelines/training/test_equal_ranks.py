@@ -158,13 +158,14 @@ def test_a_run_that_shrinks_and_grows_sees_the_same_samples_and_learns_the_same(
     assert newest(torn, shards).step == 8
     kill = Fault(kind="kill", step=22, phase="agreed", mark=tmp_path / "mark")
     assert train_group(torn, shards, 1, replace(again, then=kill)) == [-9]
-    assert newest(torn, shards).step == 20
+    begun = newest(torn, shards).step
+    assert begun in {15, 20}, "the kill may find the one of 20 being written"
     assert train_group(torn, shards, 2, again) == [0, 0]
 
     for step, batch in enumerate(planned(shards, settings)):
         assert seen.fed(step, 2) == [batch], step
         assert again.fed(step, 1) == ([batch] if 8 <= step <= 22 else []), step
-        assert again.fed(step, 2) == ([batch] if step < 8 or step >= 20 else []), step
+        assert again.fed(step, 2) == ([batch] if step < 8 or step >= begun else []), step
     expected = learnt_curves(whole, shards)
     for name, values in learnt_curves(torn, shards).items():
         assert dict(values) == pytest.approx(dict(expected[name]), rel=BOUND), name

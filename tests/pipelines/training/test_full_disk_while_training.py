@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from groups import elsewhere, newest
 from small_disk import free, small_disk
+from waiting import wait_until
 
 from pipelines.layout import Layout
 from pipelines.settings import RunSettings
@@ -19,18 +20,22 @@ from preprocessing.shards import Shards
 
 @dataclass
 class Crowd:
-    """Fills a disk before one step is saved and leaves it some steps later, once the failure was told."""
+    """Fills a disk once the step before was saved, and leaves it once the failures were told."""
 
     disk: Path
+    checkpoints: Checkpoints
     comes: int
     goes: int
+    failures: int
     heard: list[str] = field(default_factory=list)
 
     def __call__(self, phase: str, step: int, state: State) -> None:
         others = self.disk / "others"
         if (phase, step) == ("begin", self.comes):
+            wait_until(lambda: bool(self.checkpoints.sealed()))
             others.write_bytes(bytes(free(self.disk)))
         if (phase, step) == ("begin", self.goes):
+            wait_until(lambda: len(self.heard) >= self.failures)
             others.unlink()
 
 
@@ -46,7 +51,8 @@ def test_a_run_goes_on_without_room_and_saves_again_with_it(
         run = replace(run, checkpoints=str(disk) if where == "checkpoints" else "")
         layout = Layout.of(run, shards.digest)
         layout.folder.mkdir(parents=True, exist_ok=True)
-        crowd = Crowd(disk, comes=6, goes=14)
+        checkpoints = Checkpoints.at(layout.checkpoints)
+        crowd = Crowd(disk, checkpoints, comes=6, goes=14, failures=2)
         publish = points.Record(layout.points).add
 
         loop(run, shards.digest, Outside(publish=publish, note=crowd.heard.append, watch=crowd))
@@ -57,6 +63,6 @@ def test_a_run_goes_on_without_room_and_saves_again_with_it(
         assert "has no room left" in crowd.heard[0]
         assert newest(run, shards).step == 24
         assert newest(run, shards).weights == newest(whole, shards).weights
-        assert [one[9:13] for one in Checkpoints.at(layout.checkpoints).sealed()] == ["0024", "0020"]
+        assert [one[9:13] for one in checkpoints.sealed()] == ["0024", "0020"]
         losses = points.curves(layout.points)["train/loss"]
         assert [step for step, _ in losses] == list(range(1, 25))

@@ -69,7 +69,9 @@ def test_a_frozen_attempt_that_thaws_is_fenced_off(
     settings: RunSettings, undisturbed: RunSettings, shards: Shards, tmp_path: Path, phase: str
 ) -> None:
     run = elsewhere(settings, tmp_path / "frozen")
-    freeze = Fault(kind="freeze", step=4, phase=phase, mark=tmp_path / "mark")
+    # At the third step nothing is being saved: an attempt that freezes amid its seal may leave it.
+    step = 3 if phase == "scored" else 4
+    freeze = Fault(kind="freeze", step=step, phase=phase, mark=tmp_path / "mark")
     checkpoints = Checkpoints.at(Layout.of(run, shards.digest).checkpoints)
 
     with started(run, shards, WORLD, freeze) as ranks:
@@ -121,5 +123,5 @@ def test_a_slow_rank_shows_in_its_own_percentiles(
     curves = points.curves(Layout.of(run, shards.digest).points)
     own = [[value for _, value in curves[f"workers/{one:03d}_p50_ms"]] for one in range(WORLD)]
     assert min(own[rank]) > 50
-    assert sorted(own[1 - rank])[1] < 50
+    assert sorted(own[1 - rank])[1] < min(own[rank])
     assert_alike(run, undisturbed, shards)

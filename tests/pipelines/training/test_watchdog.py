@@ -1,12 +1,12 @@
 """A process that hangs ends and says where; one that gets on does not."""
 
-import multiprocessing
 import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from groups import SECONDS, forked
 
 from cluster.settings import ClusterSettings
 from pipelines.settings import RunSettings
@@ -21,11 +21,8 @@ SETTINGS = RunSettings(name="hung", data=DataSettings(raw="raw"), cluster=Cluste
 
 def in_a_process(work: object, path: Path, settings: RunSettings = SETTINGS) -> int | None:
     """The exit code of a process whose stderr is this file."""
-    fork = multiprocessing.get_context("forkserver")
-    fork.set_forkserver_preload(["groups"])
-    process = fork.Process(target=run, args=(work, path, settings))
-    process.start()
-    process.join(60)
+    process = forked(run, work, path, settings)
+    process.join(SECONDS)
     return process.exitcode
 
 
@@ -43,7 +40,7 @@ def hang(watchdog: Watchdog) -> None:
 
 
 def get_on(watchdog: Watchdog) -> None:
-    until = time.monotonic() + 4
+    until = time.monotonic() + 8
     while time.monotonic() < until:
         time.sleep(0.05)
         watchdog.alive()
@@ -60,7 +57,9 @@ def test_what_hangs_ends_with_the_stacks_of_its_threads(tmp_path: Path) -> None:
 
 
 def test_what_gets_on_is_left_alone_and_so_is_what_comes_after(tmp_path: Path) -> None:
-    assert in_a_process(get_on, tmp_path / "stderr") == 7
+    settings = replace(SETTINGS, cluster=ClusterSettings(hang_seconds=4.5))
+
+    assert in_a_process(get_on, tmp_path / "stderr", settings) == 7
     assert not (tmp_path / "stderr").read_text()
 
 
