@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,9 @@ ROOT = Path(__file__).parent.parent
 # beside other work. And Ray's workers would give way to everybody (nice 15).
 # MLflow's server would start four processes.
 os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "RAY_worker_niceness": "0", "MLFLOW_WORKERS": "1"}
+
+# In the background a shell has SIGINT ignored, and whatever the tests start would ignore it too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # By default hypothesis fails an example that takes 0.2 s: on a busy machine any does.
 hypothesis.settings.register_profile("no deadline", deadline=None)

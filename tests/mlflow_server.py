@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from ports import free_port
+from waiting import wait_until
 
 
 class MlflowServer:
@@ -38,14 +38,17 @@ class MlflowServer:
             command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**os.environ, **environment},
         )  # fmt: skip
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
-                return
-            except OSError:
-                assert self.process.poll() is None, "the server ended"
-                time.sleep(0.25)
-        raise AssertionError("the server does not answer")
+        wait_until(self.answers, pause=0.25)
+
+    def answers(self) -> bool:
+        """Whether it is there; it is not expected to end by itself."""
+        assert self.process
+        assert self.process.poll() is None, "the server ended"
+        try:
+            urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to all of its processes: SIGSTOP makes it accept and never answer."""

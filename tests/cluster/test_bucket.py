@@ -199,8 +199,8 @@ def test_a_server_that_is_away_for_seconds_is_waited_for(box: Bucket, through: W
     wire = through(lambda number, method, path: FINE)
     box.write("a", b"content")
 
-    back = wire.away(2.0)
     began = time.monotonic()
+    back = wire.away(2.0)
     with ThreadPoolExecutor(4) as pool:
         read = list(pool.map(box.read, ["a"] * 4))
         publish(box, "b", b"other")

@@ -66,7 +66,7 @@ def test_a_picture_that_needs_more_memory_than_allowed_is_refused_alone(tmp_path
 def test_a_picture_that_takes_too_long_is_refused_as_if_its_decoder_had_done_so(tmp_path: Path) -> None:
     root = pictures(tmp_path / "raw", 3)
     Image.new("RGB", (7800, 7800)).save(root / "cat" / "slow.png")  # One CPU second and more.
-    hasty = asked(root, decoder_seconds=0.4)
+    hasty = asked(root, decoder_seconds=0.3)
 
     build_isolated(work(root), hasty, str(tmp_path / "isolated"))
 

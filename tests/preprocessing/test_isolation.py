@@ -14,7 +14,7 @@ import hostile_decoders
 import pytest
 
 from cluster.mistake import UserError
-from preprocessing.child import PATIENCE, Child
+from preprocessing.child import Child
 from preprocessing.isolation import Limits, supervised
 from preprocessing.refusal import Refused
 
@@ -112,13 +112,14 @@ def test_a_decoder_that_hangs_costs_its_file(tmp_path: Path, decoder: str) -> No
 
 
 @pytest.mark.parametrize("decoder", ["spin", "spin_in_c"])
-def test_a_busy_decoder_is_ended_by_its_cpu_time(tmp_path: Path, decoder: str) -> None:
-    begun = time.monotonic()
+def test_a_busy_decoder_is_ended_by_its_cpu_time(
+    tmp_path: Path, decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("preprocessing.child.PATIENCE", 10**6)  # By the clock it has all the time.
 
     result = built(tmp_path, f"{decoder}.x", limits=Limits(seconds=1.0, gibibytes=4.0))
 
     assert result["refused"].keys() == {f"{decoder}.x"}
-    assert time.monotonic() - begun < PATIENCE
 
 
 def test_each_file_has_the_whole_time(tmp_path: Path) -> None:
@@ -299,15 +300,10 @@ def test_an_idle_process_ends_by_itself_when_its_parent_hangs_up() -> None:
 
 def test_an_interrupted_call_leaves_no_answer_to_the_next_one(tmp_path: Path) -> None:
     before = built(tmp_path, "good.1")["process"]
-    # Where the suite was started in the background, the signal is ignored.
-    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            built(tmp_path, "sleep.x")
-    finally:
-        signal.signal(signal.SIGINT, ignored)
+    with pytest.raises(KeyboardInterrupt):
+        built(tmp_path, "sleep.x")
 
     assert gone(before)
     assert built(tmp_path, "good.2")["refused"] == {}

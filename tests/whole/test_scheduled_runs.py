@@ -11,6 +11,7 @@ from clocks import ClockProcess, account, over, running, sweep
 
 from pipelines.__main__ import main
 from pipelines.layout import Layout
+from pipelines.processes import born
 from pipelines.settings import RunSettings
 from pipelines.training.checkpoints import Checkpoints
 from preprocessing.shards import Shards
@@ -89,4 +90,4 @@ def test_a_training_goes_on_over_a_killed_clock_and_a_stop_and_ends_in_one_model
     assert third.process.returncode == 0
     registry = mlflow.MlflowClient(settings.tracking_uri)
     assert [int(one.version) for one in registry.search_model_versions("name='columns'")] == [1]
-    assert not Path(f"/proc/{left.pid}").exists()
+    assert born(left.pid) is None

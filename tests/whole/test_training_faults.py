@@ -238,6 +238,7 @@ def test_a_worker_the_controller_the_driver_and_the_newest_checkpoint_lost_chang
     options = ["--cluster.workers", "2", *tracking, "--tracking.absent", "spool"]
     mark = tmp_path / "mark"
 
+    run.go(0.1)  # So that a checkpoint is there long before the next is due.
     run.start(*options, fault={"kind": "kill", "rank": 1, "step": 30, "phase": "scored", "mark": str(mark)})
     run.await_attempt(2, SAVE + 5)
     (controller,) = named(run.nodes, CONTROLLER)

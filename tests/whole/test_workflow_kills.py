@@ -168,7 +168,7 @@ def test_whatever_is_killed_the_same_model_becomes_champion(
         sys.stdout.write(f"{name}: {by.__name__} {strikes}\n")
         sender = by(world, name)
         left -= carried_through(sender, iter(strikes), chance)
-        assert number <= 2 * KILLS
+        assert number <= 10 * KILLS, "most runs end before their strike"
 
         world.perceiver("tell", sender.run_file)
         assert world.champion(name) == undisturbed, sender.said
@@ -234,7 +234,7 @@ def test_new_data_is_trained_on_at_the_next_tick_from_the_champion(
         world.perceiver("schedule", "run-now", "--workspace", home, env=env)
         wait_until(
             lambda: account(home, "undisturbed").tick != before.tick and over(home, "undisturbed"),
-            pause=0.2,
+            seconds=900,
         )  # fmt: skip
         return account(home, "undisturbed").result
 
