@@ -28,6 +28,7 @@ from pipelines.training.outside import Outside, Watch, unwatched
 from pipelines.training.pulse import accounts, goodput
 from pipelines.training.room import Resources, lack, per_worker
 from pipelines.training.specs import specs
+from pipelines.training.validating import rise
 from preprocessing.shards import Shards
 
 
@@ -52,6 +53,8 @@ def train(
         assignment = Assignment(settings.placed(), shards.digest, per_worker(settings.cluster), desk, watch)
         checkpoint = until_done(assignment, layout, total, advance)
     say(f"train: {in_words(goodput(accounts(layout.attempts)))}")
+    if risen := rise(points.curves(layout.points).get("val/loss", [])):
+        say(f"train: {risen}")
     return Trained(
         checkpoint=checkpoint.name,
         weights=checkpoint.weights,

@@ -1,5 +1,6 @@
 """Figures of the validation split: each sample once, whatever the number of ranks."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipelines.settings import RunSettings
 from pipelines.tracking import points
 from pipelines.training.ranks import Ranks
 from pipelines.training.state import State
-from pipelines.training.validating import validate
+from pipelines.training.validating import rise, validate
 from pipelines.training.watchdog import Watchdog
 from preprocessing.reading import Reader
 from preprocessing.shards import Shards
@@ -74,6 +75,18 @@ def test_a_split_of_several_labels_gets_a_mean_average_precision(
 
     assert list(found) == ["val/mAP", "val/accuracy", "val/loss"]
     assert 0.3 < found["val/mAP"] < 1.0
+
+
+@pytest.mark.parametrize("losses", [[], [1.0], [1.0, 0.5], [1.0, 0.5, 0.54], [0.0, 0.0]])
+def test_of_a_loss_that_stays_low_nothing_is_said(losses: list[float]) -> None:
+    assert not rise([*enumerate(losses)])
+
+
+def test_of_a_loss_that_was_lower_before_it_is_said_when_and_what_helps() -> None:
+    assert re.fullmatch(
+        r"val/loss was 0\.412 at step 400 and is 0\.6 in the end: .*Lower train\.epochs, augment more .*",
+        rise([(200, 0.7), (400, 0.4123), (600, 0.6)]),
+    )
 
 
 @dataclass(frozen=True)
