@@ -4,13 +4,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from ports import free_port
 from small_runs import Command, descendants, kill_tree
+from waiting import wait_until
 
 from pipelines.processes import born
 from pipelines.tracking import reach
@@ -62,11 +62,18 @@ def test_all_that_it_started_ends_with_it_whichever_signal_ends_it(ui: Ui, numbe
     assert said[-2] == f"open http://127.0.0.1:{port}\n"
     assert not [line for line in said if "Warning" in line or "INFO" in line]
     assert len(family) >= 3, "the companion, MLflow and its server"
-    end = time.monotonic() + PATIENCE
-    while any(born(pid) == since for pid, since in family.items()):
-        assert time.monotonic() < end, "something goes on"
-        time.sleep(0.05)
-    socket.create_server(("127.0.0.1", port)).close()
+    wait_until(lambda: not any(born(pid) == since for pid, since in family.items()))
+    # Of a killed process with several threads the last one to end gives the port back.
+    wait_until(lambda: is_free(port))
+
+
+def is_free(port: int) -> bool:
+    """Whether a server can begin there."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_a_workspace_that_no_run_has_made_is_said(perceiver: Command, run_file: Path) -> None:
