@@ -1,6 +1,6 @@
 """How many raw files a second a trained model answers: `perceiver predict` against what a user would write.
 
-    python -m benchmarks.predicting [--kinds small photos] [--files 2000] [--rounds 3]
+    python -m benchmarks.predicting [--kinds small photos] [--files 2000 10000] [--rounds 3]
 
 * ours: plan, isolated decoding, model and Parquet file, as `perceiver predict` does it, on Ray Data
 * loop: Pillow and torch in one process, 64 pictures at a time, with torch's threads
@@ -40,7 +40,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kinds", nargs="+", choices=raw.KINDS, default=list(raw.KINDS))
-    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--files", nargs="+", type=int, default=[2000, 10000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("build/predicting"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/predicting.json"))
@@ -50,16 +50,17 @@ def main() -> None:
         who, files, model = options.play
         print(json.dumps(played(who, Path(files), Path(model))))
         return
-    results = {kind: compared(kind, options) for kind in options.kinds}
+    results = {
+        kind: {str(count): compared(kind, count, options) for count in options.files}
+        for kind in options.kinds
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(
-        json.dumps({"files": options.files, "cpus": CPUS, "kinds": results}, indent=1) + "\n"
-    )
+    options.out.write_text(json.dumps({"cpus": CPUS, "kinds": results}, indent=1) + "\n")
 
 
-def compared(kind: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """All contestants on one kind of files, in interleaved rounds; the table is printed."""
-    files = raw.made(kind, options.work, options.files).absolute()
+def compared(kind: str, count: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """All contestants on so many files of a kind, in interleaved rounds; the table is printed."""
+    files = raw.made(kind, options.work, count).absolute()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder)
         make_model(model)
@@ -67,12 +68,12 @@ def compared(kind: str, options: argparse.Namespace) -> dict[str, dict[str, Any]
         for _ in range(options.rounds):
             for who in WHO:
                 runs[who].append(play(who, files, model))
-    result = {who: summary(found, options.files) for who, found in runs.items()}
+    result = {who: summary(found, count) for who, found in runs.items()}
     ours = runs["ours"][0]["classes"]
     for who, found in runs.items():
         same = sum(ours[name] == one for name, one in found[0]["classes"].items())
         result[who]["same_class_as_ours"] = round(same / len(ours), 4)
-    print(f"{options.files:,} {raw.KINDS[kind].about}")
+    print(f"{count:,} {raw.KINDS[kind].about}")
     print(table(result))
     return result
 

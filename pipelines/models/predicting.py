@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cluster.mistake import UserError
 from pipelines.models.answer_table import as_table
-from pipelines.models.inputs import Inputs
+from pipelines.models.inputs import Inputs, Shown
 from pipelines.progress import Advance
 from pipelines.settings import RunSettings
 from preprocessing.cache import Cache
@@ -97,6 +97,12 @@ def _loaded(asked: Asked) -> "tuple[Reader, Classifier]":
 
 WINDOW = 1024
 """Texts that Ray Data is given at a time: what it keeps of each would fill memory with all of them."""
+PER_SLOT = 128
+"""Or so many for each slot of the cluster, where that is more: between two windows all slots run empty."""
+TOGETHER = 16
+"""Texts of one task at most: between two tasks a slot stands still for as long as some small texts take."""
+TURNS = 4
+"""Tasks of each slot, where there are texts enough: all slots end at about the same time."""
 MISTAKE = "mistake"
 """The only column of what a task gives back that met one of the user's."""
 
@@ -141,18 +147,27 @@ def answers(
     description, weights = model
     device = "cuda" if share.gpus else "cpu"
     made = Made(description.read_bytes(), ray.put(weights.read_bytes()), device)
+    slots = share.gpus or max(1, int(ray.cluster_resources().get("CPU", 1)))
     left = iter(texts)
     with _in_order():
-        while window := list(islice(left, WINDOW)):
+        while window := list(islice(left, max(WINDOW, PER_SLOT * slots))):
             rows: Any = ray.data.from_items(
-                [{"text": text} for text in window], override_num_blocks=len(window)
+                [{"text": text} for text in window], override_num_blocks=tasks(len(window), slots)
             )
             logging.getLogger("ray.data").setLevel(logging.ERROR)
-            found = rows.map_batches(answer_text, batch_size=1, fn_args=(inputs, made, every), **share.of_ray)
+            found = rows.map_batches(
+                answer_texts, batch_size=None, fn_args=(inputs, made, every), **share.of_ray
+            )
             for table in found.iter_batches(batch_size=None, batch_format="pyarrow"):
                 if MISTAKE in table.column_names:
                     raise UserError(table[MISTAKE][0].as_py())
                 yield table
+
+
+def tasks(texts: int, slots: int) -> int:
+    """How many tasks share so many texts among so many slots."""
+    together = min(TOGETHER, max(1, texts // (TURNS * slots)))
+    return -(-texts // together)
 
 
 @contextmanager
@@ -169,16 +184,20 @@ def _in_order() -> Generator[None]:
         context.execution_options.preserve_order = before
 
 
-def answer_text(batch: Mapping[str, NDArray[Any]], inputs: Inputs, made: Made, every: bool) -> pa.Table:
-    """What a text stands for -> its answers; a Ray Data task."""
-    from pipelines.models.answering import answered
-
+def answer_texts(batch: Mapping[str, NDArray[Any]], inputs: Inputs, made: Made, every: bool) -> pa.Table:
+    """What some texts stand for -> the answers, in order; a Ray Data task."""
     classifier = _classifier(made)
     try:
-        shown = inputs.read(str(batch["text"][0]))
+        return pa.concat_tables(_answers(classifier, inputs.read(str(text)), every) for text in batch["text"])
     except UserError as mistake:  # Ray keeps no exception's type.
         return pa.table({MISTAKE: [str(mistake)]})
-    return as_table(shown, answered(classifier, [one.seen for one in shown]), classifier.classes, every=every)
+
+
+def _answers(classifier: "Classifier", shown: list[Shown], every: bool) -> pa.Table:
+    from pipelines.models.answering import answered
+
+    found = answered(classifier, [one.seen for one in shown])
+    return as_table(shown, found, classifier.classes, every=every)
 
 
 @lru_cache(maxsize=1)
