@@ -18,7 +18,7 @@ from pipelines.attempts import Attempts
 from pipelines.lease import HeldError, holder, lease
 
 DRIVER = Path(__file__).parent.parent / "leaseholder.py"
-PATIENCE = 60
+PATIENCE = 240
 STALE = 30.0
 """Seconds; a busy disk keeps a holder from being heard of for some."""
 

@@ -62,7 +62,7 @@ def wait_for_text(path: Path) -> None:
         time.sleep(0.001)
 
 
-def gone(process: int, seconds: float = 5) -> bool:
+def gone(process: int, seconds: float = 30) -> bool:
     until = time.monotonic() + seconds
     while alive(process) and time.monotonic() < until:
         time.sleep(0.02)
@@ -287,7 +287,7 @@ def test_a_hanging_decoder_does_not_outlive_its_killed_parent(tmp_path: Path, de
     parent.kill()
     parent.wait()
 
-    assert gone(process, seconds=2)
+    assert gone(process)
 
 
 def test_an_idle_process_ends_by_itself_when_its_parent_hangs_up() -> None:
@@ -295,7 +295,7 @@ def test_an_idle_process_ends_by_itself_when_its_parent_hangs_up() -> None:
 
     child.connection.close()
 
-    assert child.process.wait(timeout=20) == 0
+    assert child.process.wait(timeout=240) == 0
 
 
 def test_an_interrupted_call_leaves_no_answer_to_the_next_one(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_workers_blocks_and_places_do_not_change_a_byte(tmp_path: Path, bucket: 
     jobs.append((upload(root, f"s3://{bucket}/raw"), f"s3://{bucket}/shards", 2, 1))
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-    subprocess.run([sys.executable, "-c", ON_RAY, json.dumps(jobs)], check=True, timeout=300,
+    subprocess.run([sys.executable, "-c", ON_RAY, json.dumps(jobs)], check=True, timeout=900,
                    env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)})  # fmt: skip
 
     whole = published(tmp_path / "alone")

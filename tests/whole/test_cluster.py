@@ -52,7 +52,7 @@ def head() -> Iterator[str]:
 
 def wait_for_start(log: Path, process: "subprocess.Popen[bytes]") -> None:
     """Return when the node has joined: the head's port answers before."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while "Ray runtime started" not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < until, log.read_text()

@@ -114,7 +114,7 @@ def test_the_commands_in_their_order_end_with_a_model_of_the_promised_accuracy(t
 
 
 def _answers(url: str) -> bool:
-    for _ in range(120):
+    for _ in range(480):
         try:
             with urllib.request.urlopen(url, timeout=2) as reply:
                 return reply.status == 200

@@ -204,7 +204,7 @@ def processes_of(nodes: Cluster) -> list[Process]:
 
 def assert_no_orphans(nodes: Cluster) -> None:
     """What decodes goes with the job that it decoded for."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 240
     while left := [one for one in processes_of(nodes) if KINDS["child"] in one.command]:
         assert time.monotonic() < until, left
         time.sleep(0.1)
