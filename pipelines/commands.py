@@ -148,7 +148,7 @@ def _refuse_untrained(made: Made) -> None:
     trained, settings, layout = made.trained, made.settings, made.layout
     if trained is None:
         raise UserError(f"Nothing is trained on these shards yet. First: perceiver train {settings.run_file}")
-    refuse_change(trained.settings, settings, layout)
+    refuse_change(trained.settings, settings)
     if not Checkpoints.at(layout.checkpoints).holds(trained.checkpoint):
         raise UserError(
             f"{trained.checkpoint} is gone or replaced. First: perceiver train {settings.run_file}"

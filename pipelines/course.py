@@ -33,12 +33,14 @@ class Course:
     force: Annotated[tuple[str, ...], tyro.conf.arg(metavar="STAGE [STAGE ...]")] = ()
     """Stages that run though they are up to date: shard compares every raw file's content, train begins a new
     training beside the old one, register makes a new version."""
+    renew: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Begin a new training beside one that began with other settings, which is refused otherwise."""
 
     @property
     def words(self) -> tuple[str, ...]:
         """As a command line says it."""
         ends = [word for option, name in self._ends() for word in (f"--{option}", name)]
-        return (*ends, *(("--force", *self.force) if self.force else ()))
+        return (*ends, *(("--force", *self.force) if self.force else ()), *["--renew"] * self.renew)
 
     def after(self, stage: str, names: Sequence[str]) -> "Course":
         """The rest of a run that died in this stage: what was forced already is not forced again."""

@@ -148,7 +148,7 @@ def refuse_other(record: Mapping[str, Any], settings: RunSettings, digest: str, 
     Raises:
         UserError: it was made with other settings, or on other shards.
     """
-    refuse_change(record["settings"], settings, layout)
+    refuse_change(record["settings"], settings)
     if record["shards"] != digest:
         raise UserError(
             f"The checkpoints in {layout.checkpoints} were made on the shards {record['shards'][:12]}, not "
@@ -156,25 +156,29 @@ def refuse_other(record: Mapping[str, Any], settings: RunSettings, digest: str, 
         )
 
 
-def refuse_change(began_with: Mapping[str, str], settings: RunSettings, layout: Layout) -> None:
+def changes(began_with: Mapping[str, str], settings: RunSettings) -> dict[str, tuple[str, str]]:
+    """The binding settings that differ: what the training began with, and what they are now."""
+    now = binding(settings)
+    usual = binding(RunSettings(name=settings.name, data=DataSettings(raw=settings.data.raw)))
+    # A run that began before a setting was there, began with its default.
+    began_with = {**usual, **{name: value for name, value in began_with.items() if not name.startswith(FREE)}}
+    return {
+        name: (began_with.get(name, "nothing"), now.get(name, "nothing"))
+        for name in sorted({**now, **began_with})
+        if now.get(name) != began_with.get(name)
+    }
+
+
+def refuse_change(began_with: Mapping[str, str], settings: RunSettings) -> None:
     """Refuse to go on with other settings than the training began with.
 
     Raises:
         UserError: names each setting that differs, with both values.
     """
-    now = binding(settings)
-    usual = binding(RunSettings(name=settings.name, data=DataSettings(raw=settings.data.raw)))
-    # A run that began before a setting was there, began with its default.
-    began_with = {**usual, **{name: value for name, value in began_with.items() if not name.startswith(FREE)}}
-    differing = sorted(name for name in {**now, **began_with} if now.get(name) != began_with.get(name))
-    if differing:
-        rows = "\n".join(
-            f"  {name}: began with {began_with.get(name, 'nothing')}, now {now.get(name, 'nothing')}"
-            for name in differing
-        )
-        places = [str(layout.folder)] + ([layout.checkpoints] if settings.checkpoints else [])
+    if found := changes(began_with, settings):
+        rows = "\n".join(f"  {name}: began with {before}, now {now}" for name, (before, now) in found.items())
         raise UserError(
             f"The workspace {settings.workspace} holds a run with other settings:\n{rows}\n"
-            f"Give these back, or name another --workspace (with --data.shards {settings.shards} it uses "
-            f"the same shards), or delete {' and '.join(places)} to forget that run."
+            f"Give these back, or begin a new training beside that one with `perceiver run --renew`, or name "
+            f"another --workspace (with --data.shards {settings.shards} it uses the same shards)."
         )

@@ -1,10 +1,11 @@
 """What a run has made so far, as it lies on the disk."""
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 
 from pipelines.artifacts import ModelVersion, Promotion, Report, Trained
-from pipelines.layout import Layout
+from pipelines.layout import Layout, changes
 from pipelines.settings import RunSettings
 from preprocessing.shards import Shards
 
@@ -14,6 +15,8 @@ class Made:
     """The artifacts of a workspace; each is read when it is asked for."""
 
     settings: RunSettings
+    renew: bool = False
+    """Whether a training that began with other settings is left, and a new one begun beside it."""
 
     @cached_property
     def shards(self) -> Shards:
@@ -28,6 +31,12 @@ class Made:
     def layout(self) -> Layout:
         """Where the newest training on these shards lies."""
         return Layout.of(self.settings, self.shards.digest)
+
+    @property
+    def changes(self) -> dict[str, tuple[str, str]]:
+        """Settings that are not those which the newest training on these shards began with: before, now."""
+        run = self.layout.run
+        return changes(json.loads(run.read_bytes())["settings"], self.settings) if run.exists() else {}
 
     @property
     def trained(self) -> Trained | None:

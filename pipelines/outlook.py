@@ -49,9 +49,11 @@ def why_train(made: Made) -> str:
 
     settings, shards, layout = made.settings, made.shards, made.layout
     _refuse_batch(settings, shards.counts["train"])
-    if layout.run.exists():
-        refuse_change(json.loads(layout.run.read_bytes())["settings"], settings, layout)
+    if layout.run.exists() and not made.renew:
+        refuse_change(json.loads(layout.run.read_bytes())["settings"], settings)
     refuse_model(settings)
+    if found := made.changes:
+        return ", ".join(f"{name} is {now} now, it was {before}" for name, (before, now) in found.items())
     steps = settings.train.total(shards.counts["train"])
     checkpoints, trained = Checkpoints.at(layout.checkpoints), made.trained
     if trained is None:

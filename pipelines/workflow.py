@@ -40,14 +40,18 @@ class Work:
     first_pause: float = FIRST_PAUSE
     passed: list[str] = field(default_factory=list[str])
     """Stages that were found up to date."""
+    renew: bool = False
+    """As in `Made`."""
 
     def perform(self, stage: Stage, reason: str | None = None, *, forced: bool = False) -> bool:
         """Run the stage if there is a reason; whether there was."""
-        made = Made(self.settings)
+        made = Made(self.settings, self.renew)
         reason = stage.why(made) if reason is None else reason
         forced = forced and not reason
         if forced:
-            reason = f"it is asked for with --force{stage.anew(made) if stage.anew else ''}"
+            reason = "it is asked for with --force"
+        if stage.anew and (forced or made.changes):
+            reason += stage.anew(made)
         if not reason:
             self.passed.append(stage.name)
             say(f"{stage.name}: up to date, {stage.words(made)}")
@@ -118,10 +122,11 @@ def at_work(settings: RunSettings, stale_seconds: float = STALE_SECONDS) -> Gene
 
 def run(settings: RunSettings, course: Course = WHOLE) -> tuple[str, ...]:
     """Raw files to a registered model, or the part of it that is asked for; the stages that ran."""
-    reasons = look_ahead(settings)
+    reasons = look_ahead(settings, renew=course.renew)
     course.refuse_unready(reasons)
     stages = course.of(STAGES)
-    with at_work(settings) as work:
+    with at_work(settings) as held:
+        work = replace(held, renew=course.renew)
         pending = course.force or any(reasons[stage.name] for stage in stages)
         with session(settings.cluster) if pending else nullcontext():
             # To find out why the raw files need sharding takes long where there are many.
@@ -144,14 +149,14 @@ def stage_of(name: str) -> Stage:
     return next(stage for stage in STAGES if stage.name == name)
 
 
-def look_ahead(settings: RunSettings) -> Reasons:
-    """What `perceiver run` would do; nothing is made.
+def look_ahead(settings: RunSettings, *, renew: bool = False) -> Reasons:
+    """What `perceiver run` would do, with --renew or without; nothing is made.
 
     Raises:
         UserError: something is in the way.
     """
     outlook.refuse_unreachable(settings)
-    made, reasons, later = Made(settings), Reasons(), ""
+    made, reasons, later = Made(settings, renew), Reasons(), ""
     for stage in STAGES:
         reasons[stage.name] = later or stage.why(made)
         if reasons[stage.name] and not later:

@@ -52,6 +52,7 @@ def command(schedule: Schedule, force: bool) -> list[str]:
         words += ["--train.warm-start", schedule.warm_start]
     if force:
         words += ["--force", "train"]
+    words.append("--renew")
     if schedule.sends:
         words += ["--follow", *(["--again"] if schedule.always else [])]
     return [*words, "--json"]

@@ -28,9 +28,18 @@ def test_from_and_until_take_a_stretch_of_the_stages() -> None:
 
 
 def test_it_is_a_command_lines_words() -> None:
-    course = Course(first="train", last="register", force=("train", "register"))
+    course = Course(first="train", last="register", force=("train", "register"), renew=True)
 
-    assert course.words == ("--from", "train", "--until", "register", "--force", "train", "register")
+    assert course.words == (
+        "--from",
+        "train",
+        "--until",
+        "register",
+        "--force",
+        "train",
+        "register",
+        "--renew",
+    )
     assert Course().words == ()
 
 

@@ -35,6 +35,18 @@ def report(shards: Shards) -> Report:
     )
 
 
+def trained(shards: Shards) -> Trained:
+    return Trained(
+        checkpoint="step-1",
+        weights="b" * 64,
+        run_id="",
+        shards=shards.digest,
+        step=1,
+        samples_seen=1,
+        settings={},
+    )
+
+
 def stage(make: Callable[[Task, Tracker], Artifact]) -> Stage:
     """The evaluation, by other means."""
     return replace(STAGES[2], make=make, words=lambda made: "done")
@@ -176,18 +188,35 @@ def test_a_training_begun_anew_lies_beside_the_one_before_and_is_the_one_that_co
     assert (first.folder / "points.jsonl").read_text() == "kept\n"
 
 
+def test_other_settings_are_refused_or_begin_a_training_beside_the_one_before(
+    settings: RunSettings, shards: Shards, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, other = Made(settings).layout, replace(settings, seed=7)
+    begun: list[Layout] = []
+
+    def make(task: Task, tracker: Tracker) -> Artifact:
+        begun.append(task.made.layout)
+        return trained(shards)
+
+    train = replace(STAGES[1], make=make, words=lambda made: "done")
+    with at_work(settings) as work:
+        work.perform(train)
+        with pytest.raises(UserError, match=r"seed: began with 0, now 7(.|\n)*--renew"):
+            replace(work, settings=other).perform(train)
+        renewing = replace(work, settings=other, renew=True)
+        renewing.perform(train)
+
+    assert [one.folder.name for one in begun] == [before.folder.name, f"{before.folder.name}-2"]
+    assert f"train: seed is 7 now, it was 0; the training before it stays in {before.folder}" in (
+        capsys.readouterr().err
+    )
+    assert Made(other).changes == {}, "the same settings go on with it"
+    assert Made(settings).changes == {"seed": ("7", "0")}
+
+
 def test_reasons_name_which_artifact_is_of_older_weights(settings: RunSettings, shards: Shards) -> None:
     made = Made(settings)
-    trained = Trained(
-        checkpoint="step-1",
-        weights="b" * 64,
-        run_id="",
-        shards=shards.digest,
-        step=1,
-        samples_seen=1,
-        settings={},
-    )
-    trained.seal(made.layout.trained)
+    trained(shards).seal(made.layout.trained)
     report(shards).seal(made.layout.report)
     ModelVersion(
         model="columns",

@@ -72,6 +72,19 @@ def test_a_part_of_the_stages_and_a_training_begun_anew_beside_the_one_before(
         "register": "the evaluation comes first", "promote": "the evaluation comes first",
     }  # fmt: skip
 
+    other = ["--seed", "7", "--until", "train"]
+    refused = perceiver("run", run_file, *other, check=False)
+    renewed = perceiver("run", run_file, *other, "--renew", "--json")
+    third = Trained.open(Made(settings).layout.trained)
+
+    assert refused.returncode == 2
+    assert "seed: began with 0, now 7" in refused.stderr
+    assert "train: seed is 7 now, it was 0; the training before it stays in" in renewed.stderr
+    assert third is not None
+    assert (third.settings["seed"], third.step) == ("7", trained.step)
+    assert third.weights != trained.weights
+    assert client.get_run(third.run_id).data.params["seed"] == "7"
+
 
 def test_beside_another_command_only_what_reads_goes_on(
     perceiver: Command, run_file: Path, shards: Shards

@@ -63,13 +63,13 @@ def test_a_run_is_the_users_command_with_what_the_schedule_adds() -> None:
     def words(force: bool = False, **changes: object) -> str:
         return " ".join(command(schedule(**changes), force)[1:])
 
-    assert words() == "-m pipelines run run.toml --train.steps 3 --json"
+    assert words() == "-m pipelines run run.toml --train.steps 3 --renew --json"
     assert words(force=True, warm_start="champion") == (
-        "-m pipelines run run.toml --train.steps 3 --train.warm-start champion --force train --json"
+        "-m pipelines run run.toml --train.steps 3 --train.warm-start champion --force train --renew --json"
     )
-    assert words(sends=True) == "-m pipelines submit run.toml --train.steps 3 --follow --json"
+    assert words(sends=True) == "-m pipelines submit run.toml --train.steps 3 --renew --follow --json"
     assert words(force=True, sends=True, always=True) == (
-        "-m pipelines submit run.toml --train.steps 3 --force train --follow --again --json"
+        "-m pipelines submit run.toml --train.steps 3 --force train --renew --follow --again --json"
     )
 
 
