@@ -7,7 +7,6 @@ from typing import Annotated
 import tyro
 
 from cluster.mistake import UserError
-from pipelines.tracking.store_options import StoreOptions
 
 Names = Annotated[
     tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...", help_behavior_hint="")
@@ -15,11 +14,17 @@ Names = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
+class Store:
+    uri: str = ""
+    """MLflow tracking store; empty: that of the run file, else MLFLOW_TRACKING_URI."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareOptions:
     runs: Names
     """Two runs or more, each named by its id or the first digits of it, its name, MODEL@ALIAS, MODEL/VERSION,
     or a run file (RUN.toml), whose newest run is meant."""
-    tracking: StoreOptions = field(default_factory=StoreOptions)
+    tracking: Store = field(default_factory=Store)
 
 
 def parse(command: str, words: Sequence[str]) -> CompareOptions:

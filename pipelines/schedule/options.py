@@ -26,11 +26,14 @@ VERBS = {
     "run-now": "Have the clock run it now, also if it is paused.",
     "start": "Be the clock of a workspace as it is, until Ctrl-C or SIGTERM.",
 }
+PLAIN = tyro.conf.FlagCreatePairsOff
 USUAL = "work"
 """The workspace where nobody names one."""
-USAGE = """perceiver schedule RUN.toml --cron "0 3 * * *" --timezone Europe/Berlin [--key value ...]
-perceiver schedule list|start [--workspace FOLDER] [--json]
-perceiver schedule pause|resume|remove|run-now [NAME] [--workspace FOLDER] [--json]
+USAGE = """Run by the clock:
+
+  perceiver schedule RUN.toml --cron "0 3 * * *" --timezone Europe/Berlin [--key value ...]
+  perceiver schedule list|start [--workspace FOLDER] [--json]
+  perceiver schedule pause|resume|remove|run-now [NAME] [--workspace FOLDER] [--json]
 
 Writes the schedule into the run's workspace and is its clock until Ctrl-C or SIGTERM: whenever the
 expression ticks, `perceiver run RUN.toml` brings everything up to date. Ticks that were missed, or come while
@@ -106,7 +109,9 @@ def parse(command: str, words: Sequence[str]) -> Write | Verb:
     if first == "add":
         first, rest = (rest[0], rest[1:]) if rest else ("", [])
     if set(words) & {"-h", "--help"}:
-        tyro.cli(When, args=["--help"], prog=f"perceiver {command} RUN.toml", description=USAGE)
+        tyro.cli(
+            When, args=["--help"], prog=f"perceiver {command} RUN.toml", description=USAGE, config=(PLAIN,)
+        )
     if not first or first.startswith("-"):
         raise UserError(
             f'`perceiver {command}` needs a run file first: perceiver {command} RUN.toml --cron "0 3 * * *"'
@@ -126,7 +131,7 @@ def _verb(verb: str, words: list[str]) -> Verb:
         return Verb(verb=verb, name="", workspaces=_workspaces(given.workspace))
     named = tyro.cli(_Named, args=words, prog=f"perceiver schedule {verb}", description=VERBS[verb])
     if named.name.endswith(".toml"):
-        settings = read(named.name, [])
+        settings = read(named.name, ["--workspace", named.workspace] if named.workspace else [])
         return Verb(verb=verb, name=settings.name, workspaces=(settings.root,))
     return Verb(verb=verb, name=named.name, workspaces=_workspaces(named.workspace))
 
@@ -140,7 +145,7 @@ def _workspaces(given: str) -> tuple[Path, ...]:
 def _write(run_file: str, words: list[str], start: bool) -> Write:
     when, options = tyro.cli(
         When, args=words, prog=f"perceiver schedule {run_file}", return_unknown_args=True,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=(PLAIN,),
     )  # fmt: skip
     _refuse_misspelt(options)
     settings = read(run_file, options, prog="perceiver schedule")

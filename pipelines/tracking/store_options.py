@@ -14,8 +14,7 @@ BESIDE = "work/mlflow.db"
 @dataclass(frozen=True, kw_only=True)
 class StoreOptions:
     uri: str = ""
-    """MLflow tracking store; empty: that of the run file, else MLFLOW_TRACKING_URI, else work/mlflow.db
-    where one is needed."""
+    """MLflow tracking store; empty: MLFLOW_TRACKING_URI, else work/mlflow.db."""
 
 
 def store_of(options: StoreOptions) -> str:

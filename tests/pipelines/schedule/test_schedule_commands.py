@@ -186,6 +186,18 @@ def test_a_workspace_that_is_named_is_meant_though_others_below_it_have_schedule
     assert (status, f"{at_home / 'work'} has no schedules" in said) == (2, True)
 
 
+def test_a_run_file_names_the_schedule_in_the_workspace_that_is_given(
+    capsys: pytest.CaptureFixture[str], run_file: Path, tmp_path: Path
+) -> None:
+    elsewhere = ("--workspace", tmp_path / "elsewhere")
+    schedule(capsys, "add", run_file, *WHEN, *elsewhere)
+
+    status, _ = schedule(capsys, "pause", run_file, *elsewhere)
+
+    assert status == 0
+    assert Schedules.of(tmp_path / "elsewhere").paused("columns")
+
+
 def test_a_pause_a_run_now_and_an_end_are_written_for_the_clock(
     capsys: pytest.CaptureFixture[str], run_file: Path, settings: RunSettings
 ) -> None:
@@ -285,3 +297,5 @@ def test_help_says_the_verbs_and_the_options(capsys: pytest.CaptureFixture[str])
     assert all(
         word in said for word in ("--cron", "--timezone", "--always", "--warm-start", "run-now", "remove")
     )
+    assert "\n  perceiver schedule list|start [--workspace FOLDER] [--json]\n" in said
+    assert "--no-always" not in said
