@@ -84,9 +84,11 @@ def prepare(settings: RunSettings, course: Course = WHOLE) -> Parcel:
     data, why = data_version(settings.data)
     if data == UNSEEN:
         say(f"submit: the raw files cannot be seen from here, so that new ones are not noticed ({why})")
+    # A schedule's run, which may renew, is the same work as one that is sent by hand.
+    work = replace(course, renew=False).words
     return Parcel(
         name=parcel.name_of(settings.run_file), run_file=parcel.run_file(settings),
-        code=parcel.code_digest(), data=data, course=course.words,
+        code=parcel.code_digest(), data=data, course=work,
     )  # fmt: skip
 
 

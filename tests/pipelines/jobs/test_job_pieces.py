@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.jobs import Job
 from cluster.mistake import UserError
+from pipelines.course import Course
 from pipelines.jobs import arrival, pins
 from pipelines.jobs.choice import meant
 from pipelines.jobs.commands import ending, span
@@ -20,7 +21,7 @@ from pipelines.jobs.following import Lines
 from pipelines.jobs.options import DriverOptions, ListOptions, Sending, StatusOptions, job_server, parse
 from pipelines.jobs.parcel import ROOMS, Parcel, code_digest, files, name_of, run_file
 from pipelines.jobs.standing import Standing, answered, standing
-from pipelines.jobs.submitting import driver, entrypoint, passed, slug
+from pipelines.jobs.submitting import driver, entrypoint, passed, prepare, slug
 from pipelines.settings import RunSettings
 
 RUN = "pipelines/runs/digits.toml"
@@ -264,6 +265,15 @@ def test_a_job_takes_the_course_that_it_is_told() -> None:
     assert entrypoint("python", "shapes.toml", words).endswith(line)
     parcel = Parcel(name="shapes.toml", run_file="", code="", data="")
     assert replace(parcel, course=words).digest != parcel.digest
+
+
+def test_a_run_that_a_schedule_sends_is_the_work_of_one_sent_by_hand(settings: RunSettings) -> None:
+    settings = replace(settings, run_file="run.toml")
+
+    assert prepare(settings, Course(renew=True)).digest == prepare(settings).digest
+    assert prepare(settings, Course(last="train")).digest != prepare(settings).digest
+    line = entrypoint("python", "shapes.toml", Course(renew=True).words)
+    assert "run shapes.toml --renew --cluster" in line
 
 
 def test_a_misspelt_option_of_the_job_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
