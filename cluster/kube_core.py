@@ -30,7 +30,7 @@ def cron_job(made: Deployment) -> Manifest:
     """Submits the run by the clock; what is up to date is not done again, what runs is followed."""
     command = [
         "perceiver", "submit", f"{RUN_FOLDER}/{RUN_FILE}", *made.options,
-        "--cluster.address", f"http://{made.name}-head-svc:8265", "--follow",
+        "--cluster.address", f"http://{made.name}-head-svc:8265", "--renew", "--follow",
     ]  # fmt: skip
     job = {
         "backoffLimit": 2,

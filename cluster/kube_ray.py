@@ -25,13 +25,14 @@ def ray_job(made: Deployment) -> Manifest:
 
 def ray_cron_job(made: Deployment) -> Manifest:
     """The same by the clock."""
-    spec = {"schedule": made.cron, "timeZone": made.timezone, "jobTemplate": job_spec(made)}
+    spec = {"schedule": made.cron, "timeZone": made.timezone, "jobTemplate": job_spec(made, "--renew")}
     return _kind(made, "RayCronJob", f"{made.name}-clock", spec)
 
 
-def job_spec(made: Deployment) -> Manifest:
-    """What a RayJob is."""
-    command = ["perceiver", "run", f"{RUN_FOLDER}/{RUN_FILE}", *made.options, "--cluster.address", "auto"]
+def job_spec(made: Deployment, *words: str) -> Manifest:
+    """What a RayJob is; `words` are behind its command."""
+    file, address = f"{RUN_FOLDER}/{RUN_FILE}", ("--cluster.address", "auto")
+    command = ["perceiver", "run", file, *made.options, *address, *words]
     return {
         # KubeRay splits this as a shell would, and hands it to one: nothing in it may mean a thing to either.
         "entrypoint": shlex.join(command),
