@@ -175,7 +175,16 @@ def refuse_change(began_with: Mapping[str, str], settings: RunSettings) -> None:
     Raises:
         UserError: names each setting that differs, with both values.
     """
-    if found := changes(began_with, settings):
+    refuse(changes(began_with, settings), settings)
+
+
+def refuse(found: Mapping[str, tuple[str, str]], settings: RunSettings) -> None:
+    """Refuse these changes, if there are any.
+
+    Raises:
+        UserError: as above.
+    """
+    if found:
         rows = "\n".join(f"  {name}: began with {before}, now {now}" for name, (before, now) in found.items())
         raise UserError(
             f"The workspace {settings.workspace} holds a run with other settings:\n{rows}\n"

@@ -4,13 +4,12 @@ A stage's function gives the reason, which is empty where its artifact is up to 
 stages before is there.
 """
 
-import json
 from dataclasses import asdict
 
 from cluster import session
 from cluster.mistake import UserError
 from cluster.storage import refuse_unwritable
-from pipelines.layout import refuse_change
+from pipelines.layout import refuse
 from pipelines.made import Made
 from pipelines.past import earlier_data
 from pipelines.settings import RunSettings
@@ -49,10 +48,11 @@ def why_train(made: Made) -> str:
 
     settings, shards, layout = made.settings, made.shards, made.layout
     _refuse_batch(settings, shards.counts["train"])
-    if layout.run.exists() and not made.renew:
-        refuse_change(json.loads(layout.run.read_bytes())["settings"], settings)
+    found = made.changes
+    if not made.renew:
+        refuse(found, settings)
     refuse_model(settings)
-    if found := made.changes:
+    if found:
         return ", ".join(f"{name} is {now} now, it was {before}" for name, (before, now) in found.items())
     steps = settings.train.total(shards.counts["train"])
     checkpoints, trained = Checkpoints.at(layout.checkpoints), made.trained

@@ -131,8 +131,9 @@ def _verb(verb: str, words: list[str]) -> Verb:
         return Verb(verb=verb, name="", workspaces=_workspaces(given.workspace))
     named = tyro.cli(_Named, args=words, prog=f"perceiver schedule {verb}", description=VERBS[verb])
     if named.name.endswith(".toml"):
-        settings = read(named.name, ["--workspace", named.workspace] if named.workspace else [])
-        return Verb(verb=verb, name=settings.name, workspaces=(settings.root,))
+        settings = read(named.name, [])
+        workspaces = _workspaces(named.workspace) if named.workspace else (settings.root,)
+        return Verb(verb=verb, name=settings.name, workspaces=workspaces)
     return Verb(verb=verb, name=named.name, workspaces=_workspaces(named.workspace))
 
 
